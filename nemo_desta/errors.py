@@ -1,0 +1,47 @@
+"""The exceptions of nemo_desta: one tree, so that a caller can catch all of it or just one kind.
+
+Every message says what is wrong, where (file, line, id), and what to do about it.
+"""
+
+__all__ = [
+    "AudioError",
+    "CheckpointError",
+    "ConfigError",
+    "DeSTAError",
+    "ModelFetchError",
+    "RecordError",
+    "RenderError",
+    "SelfGenError",
+]
+
+
+class DeSTAError(Exception):
+    """Base of every error that nemo_desta raises for its user."""
+
+
+class RecordError(DeSTAError, ValueError):
+    """A DeSTA record, or the file it stands in, breaks the schema."""
+
+
+class RenderError(DeSTAError, ValueError):
+    """A conversation cannot be turned into token ids (template, locator, length)."""
+
+
+class AudioError(DeSTAError, ValueError):
+    """An audio file is missing, empty, undecodable, not finite, or too long."""
+
+
+class ConfigError(DeSTAError, ValueError):
+    """A configuration value is missing, unknown, or contradicts another."""
+
+
+class CheckpointError(DeSTAError, ValueError):
+    """A checkpoint is damaged, or does not fit the frozen models at hand."""
+
+
+class ModelFetchError(DeSTAError, OSError):
+    """A pretrained model could not be fetched or failed its hash."""
+
+
+class SelfGenError(DeSTAError, RuntimeError):
+    """Self-generation cannot start, continue, or finish."""
