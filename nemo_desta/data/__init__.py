@@ -1,0 +1,1 @@
+"""Conversations, the dataset, and the batch contract."""

@@ -1,0 +1,217 @@
+"""Messages to token ids: the one place where text meets the tokenizer.
+
+A conversation goes through the tokenizer's own chat template and is tokenised once, as the official code does
+it. Places for audio, and control tokens that stand in the data, are marked by two locator tokens and spliced in
+as ids afterwards; nothing is turned back into text. So a `<|im_start|>` inside a transcript stays plain text.
+"""
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nemo_desta.errors import RenderError
+from nemo_desta.record import AUDIO_LOCATOR, Message, parse_messages
+
+__all__ = ["Rendered", "Renderer"]
+
+_LITERAL = "<|DESTA_LITERAL|>"
+
+
+@dataclass
+class Rendered:
+    """A conversation as ids.
+
+    Attributes:
+        input_ids: T ids; the Q places of each clip's audio features hold the placeholder id.
+        target_mask: T booleans, true on the response and its end-of-sequence token.
+        audio_positions: for each clip, in order, the index of its first place.
+        transcript_lengths: for each clip, how many transcript tokens follow its Q places.
+    """
+
+    input_ids: list[int] = field(default_factory=list)
+    target_mask: list[bool] = field(default_factory=list)
+    audio_positions: list[int] = field(default_factory=list)
+    transcript_lengths: list[int] = field(default_factory=list)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens before the target."""
+        return len(self.target_mask) - sum(self.target_mask)
+
+
+class Renderer:
+    """Renders conversations for training, generation, evaluation and self-generation alike.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer with a chat template and an end-of-sequence token; it is copied.
+        num_queries: audio places per clip (Q).
+        locator: the text that marks a clip in message contents.
+        placeholder: token whose id fills the audio places (official checkpoints name one); None takes the
+            end-of-sequence id. Its embedding is never read.
+        max_transcript_tokens: transcripts are cut to this many tokens (100 in the official training).
+
+    Raises:
+        RenderError: the tokenizer has no chat template or no end-of-sequence token, or locator or placeholder
+            is not one token.
+    """
+
+    def __init__(
+        self,
+        tokenizer,
+        num_queries: int,
+        locator: str = AUDIO_LOCATOR,
+        placeholder: str | None = None,
+        max_transcript_tokens: int = 100,
+    ) -> None:
+        name = getattr(tokenizer, "name_or_path", "?")
+        if not getattr(tokenizer, "chat_template", None):
+            raise RenderError(f"tokenizer {name!r} has no chat template; use an instruction-tuned LLM, or set tokenizer.chat_template.")
+        if tokenizer.eos_token_id is None:
+            raise RenderError(f"tokenizer {name!r} has no end-of-sequence token; the model could never learn to stop.")
+        self.tokenizer = copy.deepcopy(tokenizer)
+        self.tokenizer.add_tokens([locator, _LITERAL], special_tokens=True)
+        self.num_queries = num_queries
+        self.locator = locator
+        self.max_transcript_tokens = max_transcript_tokens
+        self.eos_id: int = tokenizer.eos_token_id
+        self.placeholder_id = self.eos_id if placeholder is None else self._single_id(placeholder)
+        self._locator_id = self._single_id(locator)
+        self._literal_id = self._single_id(_LITERAL)
+        special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()} - {""}
+        self._special = re.compile("|".join(re.escape(s) for s in sorted(special, key=len, reverse=True)))
+        self.system_role = self._accepts_system_role()
+
+    def _single_id(self, token: str) -> int:
+        ids = self.tokenizer.encode(token, add_special_tokens=False)
+        if len(ids) != 1:
+            raise RenderError(
+                f"{token!r} is {len(ids)} tokens for tokenizer {self.tokenizer.name_or_path!r}, it must be one; "
+                "name a reserved token of this tokenizer as locator or placeholder."
+            )
+        return ids[0]
+
+    def _accepts_system_role(self) -> bool:
+        """Whether the chat template takes a system message and shows it; Gemma's does not."""
+        probe = [{"role": "system", "content": "probe-of-the-system-role"}, {"role": "user", "content": "x"}]
+        try:
+            text = self.tokenizer.apply_chat_template(probe, tokenize=False, add_generation_prompt=True)
+        except Exception as err:  # jinja raises whatever the template's author chose
+            if "system" in str(err).lower():
+                return False
+            raise RenderError(f"the chat template of {self.tokenizer.name_or_path!r} fails: {err}") from err
+        return "probe-of-the-system-role" in text
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of plain text; control tokens in it stay text."""
+        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+    def render(
+        self,
+        messages: Sequence[Message | dict],
+        response: str | None = None,
+        substitutes: Sequence[str] | None = None,
+        where: str = "conversation",
+    ) -> Rendered:
+        """Turn a conversation into ids.
+
+        Args:
+            messages: the turns up to the answer. If the last one is the assistant's, it is continued.
+            response: the target; None leaves the conversation open for generation.
+            substitutes: one text per clip, put where the clip would be (self-generation, text references).
+                None renders audio places and transcripts.
+            where: shown in errors.
+
+        Raises:
+            RenderError: the template refuses the conversation, a transcript is missing, or the number of
+                substitutes differs from the number of clips.
+            RecordError: the messages are malformed.
+        """
+        parsed = parse_messages(list(messages), where)
+        clips = [a for m in parsed for a in m.audios]
+        if substitutes is not None and len(substitutes) != len(clips):
+            raise RenderError(f"{where}: {len(substitutes)} substitutes for {len(clips)} clips; give one for each.")
+        pieces: list[list[int]] = []
+        turns = self._turns(parsed, substitutes, pieces)
+        ids = self._apply_template(turns, where)
+        transcripts = [] if substitutes is not None else [self._transcript(a.text, where, i) for i, a in enumerate(clips)]
+        out = self._splice(ids, pieces, transcripts, where)
+        if response is not None:
+            target = [*self.encode_text(response), self.eos_id]
+            out.input_ids += target
+            out.target_mask += [True] * len(target)
+        return out
+
+    def _turns(self, messages: Sequence[Message], substitutes: Sequence[str] | None, pieces: list[list[int]]) -> list[dict]:
+        """Template-ready turns; control strings of the data are replaced by a mark and their ids go to `pieces`."""
+        fill = None if substitutes is None else iter(substitutes)
+        turns = []
+        for message in messages:
+            segments = message.content.split(self.locator) if message.audios else [message.content]
+            if fill is None:
+                content = self.locator.join(self._protect(s, pieces) for s in segments)
+            else:
+                content = self._protect(segments[0] + "".join(next(fill) + s for s in segments[1:]), pieces)
+            turns.append({"role": message.role, "content": content})
+        return turns if self.system_role else _fold_system(turns)
+
+    def _protect(self, text: str, pieces: list[list[int]]) -> str:
+        def mark(match: re.Match) -> str:
+            pieces.append(self.encode_text(match.group()))
+            return _LITERAL
+
+        return self._special.sub(mark, text)
+
+    def _apply_template(self, turns: list[dict], where: str) -> list[int]:
+        continued = turns[-1]["role"] == "assistant"
+        try:
+            text = self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=not continued, continue_final_message=continued
+            )
+        except Exception as err:  # jinja raises whatever the template's author chose
+            roles = ", ".join(t["role"] for t in turns)
+            raise RenderError(f"{where}: the chat template refuses the turns [{roles}]: {err}") from err
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _transcript(self, text: str | None, where: str, clip: int) -> list[int]:
+        if text is None:
+            raise RenderError(f"{where}: clip {clip} has no transcript; give its text, or ' ' when nothing is spoken, or transcribe it first.")
+        return self.encode_text(text)[: self.max_transcript_tokens]
+
+    def _splice(self, ids: list[int], pieces: list[list[int]], transcripts: list[list[int]], where: str) -> Rendered:
+        out, literals, clips = Rendered(), iter(pieces), iter(transcripts)
+        for token in ids:
+            if token == self._literal_id:
+                out.input_ids += next(literals, [])
+            elif token == self._locator_id:
+                transcript = next(clips, None)
+                if transcript is None:
+                    raise RenderError(f"{where}: the chat template repeats a message; its clips cannot be placed.")
+                out.audio_positions.append(len(out.input_ids))
+                out.transcript_lengths.append(len(transcript))
+                out.input_ids += [self.placeholder_id] * self.num_queries + transcript
+            else:
+                out.input_ids.append(token)
+        lost_clips, lost_pieces = sum(1 for _ in clips), sum(1 for _ in literals)
+        if lost_clips or lost_pieces:
+            raise RenderError(
+                f"{where}: the chat template dropped {lost_clips} clips and {lost_pieces} pieces of text; "
+                "some templates leave out earlier turns: shorten the conversation."
+            )
+        out.target_mask = [False] * len(out.input_ids)
+        return out
+
+
+def _fold_system(turns: list[dict]) -> list[dict]:
+    """For templates without a system role: the system text opens the first user turn, a blank line between."""
+    out: list[dict] = []
+    held = ""
+    for turn in turns:
+        if turn["role"] == "system":
+            held += turn["content"] + "\n\n"
+        elif turn["role"] == "user" and held:
+            out.append({"role": "user", "content": held + turn["content"]})
+            held = ""
+        else:
+            out.append(turn)
+    return out if not held else [*out, {"role": "user", "content": held.rstrip()}]
