@@ -1,0 +1,1 @@
+"""DeSTAModel and its checkpoints."""

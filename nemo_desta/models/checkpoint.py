@@ -1,0 +1,177 @@
+"""Checkpoints: our own format, and that of the official DeSTA2.5 code, both of trainable weights only.
+
+Both are a folder with `config.json` and `model.safetensors`. The official names differ from ours in one prefix
+(`llm_model.` for `llm.`) and in the keys of the config.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from nemo_desta import __version__
+from nemo_desta.errors import CheckpointError
+from nemo_desta.models.config import DeSTAConfig
+
+if TYPE_CHECKING:
+    from nemo_desta.models.desta import DeSTAModel
+
+__all__ = ["check_fingerprints", "compare_fingerprints", "load", "save", "save_official"]
+
+MODEL_TYPE, OFFICIAL_TYPE = "nemo_desta", "desta25"
+FORMAT_VERSION = 1
+log = logging.getLogger(__name__)
+
+
+def compare_fingerprints(stored: Mapping[str, str] | None, found: Mapping[str, str], where: str) -> None:
+    """Refuse frozen weights other than those that were trained on.
+
+    Raises:
+        CheckpointError: naming which half differs.
+    """
+    for half, mark in (stored or {}).items():
+        if found.get(half) != mark:
+            raise CheckpointError(
+                f"{where} was trained on another {half} (fingerprint {mark[:12]}, found {str(found.get(half))[:12]}); "
+                f"give the {half} it was trained on, by path or hub id."
+            )
+
+
+def check_fingerprints(config: DeSTAConfig, found: Mapping[str, str]) -> None:
+    """As compare_fingerprints, for the marks that stand in a config."""
+    compare_fingerprints(config.fingerprints, found, "the checkpoint")
+
+
+def save(model: "DeSTAModel", folder: str | Path) -> None:
+    """Write `config.json` and `model.safetensors` (trainable tensors only) into a folder."""
+    config = {**model.config.to_dict(), "fingerprints": dict(model.fingerprints)}
+    _write(folder, {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, "nemo_desta_version": __version__, "model": config},
+           model.trainable_state_dict())
+
+
+def save_official(model: "DeSTAModel", folder: str | Path) -> None:
+    """Write the official DeSTA2.5 format.
+
+    Raises:
+        CheckpointError: the model has tapped layers or adapters that this format cannot tell of.
+    """
+    c = model.config
+    if c.tapped_layers is not None:
+        raise CheckpointError("the official format knows no tapped_layers; save_pretrained keeps them.")
+    if c.lora is not None and (c.lora.r, c.lora.alpha, sorted(c.lora.target_modules)) != (16, 16, ["k_proj", "q_proj", "v_proj"]):
+        raise CheckpointError("the official format knows one LoRA only (r 16, alpha 16, on q, k and v); save_pretrained keeps yours.")
+    config = {
+        "model_type": OFFICIAL_TYPE,
+        "llm_model_id": c.llm,
+        "encoder_model_id": c.encoder,
+        "connector_mode": "qformer_1",
+        "qformer_num_hidden_layers": c.connector.num_layers,
+        "prompt_size": c.connector.num_queries,
+        "use_lora": c.lora is not None,
+        "audio_locator": c.locator,
+        "placeholder_token": c.placeholder or model.tokenizer.eos_token,
+    }
+    _write(folder, config, {_official_name(k): v for k, v in model.trainable_state_dict().items()})
+
+
+def _official_name(name: str) -> str:
+    return name.replace("llm.", "llm_model.", 1) if name.startswith("llm.") else name
+
+
+def _own_name(name: str) -> str:
+    return name.replace("llm_model.", "llm.", 1) if name.startswith("llm_model.") else name
+
+
+def _write(folder: str | Path, config: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(
+    cls: type["DeSTAModel"], path_or_hub_id: str | Path, llm: str | None = None, encoder: str | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> "DeSTAModel":
+    """Open a checkpoint of ours or an official one, in eval mode.
+
+    Args:
+        path_or_hub_id: a folder, or a repository on the Hub.
+        llm, encoder: paths or hub ids in place of the stored names. The stored fingerprints must still fit. Names
+            stored as relative paths are tried beside the checkpoint too.
+        dtype: of the frozen weights; None keeps what the checkpoint says.
+
+    Raises:
+        CheckpointError: no checkpoint there, damaged, or trained on other frozen weights.
+    """
+    folder = _folder(str(path_or_hub_id))
+    stored = _read_config(folder)
+    official = stored.get("model_type") == OFFICIAL_TYPE
+    config = _from_official(stored) if official else dict(stored["model"])
+    config["llm"], config["encoder"] = (
+        given or _beside(folder, config[half]) for half, given in (("llm", llm), ("encoder", encoder))
+    )
+    if dtype is not None:
+        config["llm_dtype"] = config["encoder_dtype"] = str(dtype).removeprefix("torch.")
+    model = cls(config)
+    state = _read_state(folder)
+    model.load_trainable({_own_name(k): v for k, v in state.items()} if official else state, str(folder / "model.safetensors"))
+    return model.eval()
+
+
+def _folder(path_or_hub_id: str) -> Path:
+    if Path(path_or_hub_id).is_dir():
+        return Path(path_or_hub_id)
+    try:
+        return Path(snapshot_download(path_or_hub_id, allow_patterns=["config.json", "*.safetensors"]))
+    except (OSError, ValueError) as err:
+        raise CheckpointError(f"{path_or_hub_id!r} is no folder and cannot be had from the Hub ({type(err).__name__}); check the name.") from err
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A relative name that exists beside the checkpoint but not here means that one."""
+    inside = folder / name
+    return str(inside) if not Path(name).exists() and ".." not in Path(name).parts and inside.is_dir() else name
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise CheckpointError(f"{file}: cannot be read ({err}); a checkpoint is a folder with config.json and model.safetensors.") from err
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind == OFFICIAL_TYPE or (kind == MODEL_TYPE and isinstance(config.get("model"), dict)):
+        return config
+    raise CheckpointError(f"{file}: model_type is {kind!r}; this opens {MODEL_TYPE!r} and {OFFICIAL_TYPE!r} checkpoints.")
+
+
+def _from_official(stored: dict[str, Any]) -> dict[str, Any]:
+    """The official config's keys in ours. Source: desta/models/modeling_desta25.py, DeSTA25Config."""
+    mode = stored.get("connector_mode", "qformer_1")
+    if mode != "qformer_1":
+        raise CheckpointError(f"connector_mode {mode!r} is unknown; the official code has 'qformer_1' only.")
+    return {
+        "llm": stored["llm_model_id"],
+        "encoder": stored["encoder_model_id"],
+        "connector": {"num_layers": stored.get("qformer_num_hidden_layers", 2), "num_queries": stored.get("prompt_size", 64)},
+        "lora": {} if stored.get("use_lora") else None,
+        "locator": stored.get("audio_locator", "<|AUDIO|>"),
+        "placeholder": stored.get("placeholder_token"),
+    }
+
+
+def _read_state(folder: Path) -> dict[str, torch.Tensor]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder}: holds no .safetensors file; copy the whole checkpoint.")
+    try:
+        return {k: v for file in files for k, v in load_file(file).items()}
+    except (SafetensorError, OSError) as err:
+        raise CheckpointError(f"{folder}: damaged weights ({err}); copy the checkpoint again.") from err

@@ -1,0 +1,275 @@
+"""DeSTAModel: a frozen Whisper, a trainable connector and a frozen LLM, as a LightningModule in NeMo's manner."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import get_cosine_with_min_lr_schedule_with_warmup
+
+from nemo_desta.errors import CheckpointError
+from nemo_desta.models import checkpoint, generation, scoring
+from nemo_desta.models.config import DeSTAConfig
+from nemo_desta.models.frozen import add_lora, load_encoder, load_llm, load_tokenizer
+from nemo_desta.modules.perception import Perception
+from nemo_desta.modules.qformer import QFormerConnector
+from nemo_desta.modules.whisper import TappedWhisperEncoder
+from nemo_desta.record import Record
+from nemo_desta.rendering import Renderer
+
+__all__ = ["DeSTAModel"]
+
+log = logging.getLogger(__name__)
+
+
+class DeSTAModel(LightningModule):
+    """DeSTA2.5-Audio (arXiv 2507.02768).
+
+    Args:
+        cfg: the `model:` section of a YAML (see DeSTAConfig). Kept as `self.cfg`; hyper-parameters are saved as
+            plain Python so that checkpoints load with `weights_only=True`.
+
+    Raises:
+        ConfigError: unknown or impossible values.
+        RenderError: the LLM's tokenizer cannot carry conversations with audio.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any] | DictConfig) -> None:
+        super().__init__()
+        plain = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
+        config = DeSTAConfig.from_dict(plain)
+        self.cfg = OmegaConf.create(config.to_dict())
+        self.save_hyperparameters({"cfg": config.to_dict()})
+        self.strict_loading = False  # checkpoints hold trainable weights only
+        self.config = config
+        self.tokenizer = load_tokenizer(config.llm)
+        self.renderer = Renderer(
+            self.tokenizer, config.connector.num_queries, config.locator, config.placeholder, config.max_transcript_tokens
+        )
+        encoder, encoder_mark = load_encoder(config.encoder, getattr(torch, config.encoder_dtype))
+        llm, llm_mark = load_llm(config.llm, getattr(torch, config.llm_dtype))
+        self.fingerprints = {"llm": llm_mark, "encoder": encoder_mark}
+        checkpoint.check_fingerprints(config, self.fingerprints)
+        self.perception = _build_perception(config, encoder, llm)
+        self.llm = llm if config.lora is None else add_lora(llm, config.lora)
+        self.audio_ablation: str | None = None
+        self._val: dict[str, list[Tensor]] = defaultdict(list)
+        self.train(self.training)
+        self.log_parameter_groups()
+
+    # -- what trains ---------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> "DeSTAModel":
+        """Train or evaluate; frozen modules stay in eval mode, LoRA's dropout follows `mode`."""
+        super().train(mode)
+        self.perception.encoder.eval()
+        self.llm.eval()
+        for name, module in self.llm.named_modules():
+            if "lora_dropout" in name:
+                module.train(mode)
+        return self
+
+    def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """Named groups `connector`, `lora`, `encoder`, `llm`: every parameter is in exactly one."""
+        groups: dict[str, list[tuple[str, nn.Parameter]]] = {"connector": [], "lora": [], "encoder": [], "llm": []}
+        for name, parameter in self.named_parameters():
+            if name.startswith("perception."):
+                group = name.split(".")[1]
+            else:
+                group = "lora" if ".lora_" in name else "llm"
+            groups[group].append((name, parameter))
+        return groups
+
+    def log_parameter_groups(self) -> None:
+        for group, members in self.parameter_groups().items():
+            total = sum(p.numel() for _, p in members)
+            trains = sum(p.numel() for _, p in members if p.requires_grad)
+            log.info("%-9s %12d parameters, %12d trainable", group, total, trains)
+
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        """The parameters that train, detached."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    def load_trainable(self, state: Mapping[str, Tensor], where: str = "checkpoint") -> None:
+        """Load trainable weights; every one must be there, in shape, and nothing else.
+
+        Raises:
+            CheckpointError: naming what is missing, surplus or of another shape.
+        """
+        own = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        shapes = [f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}" for n in own if n in state and state[n].shape != own[n].shape]
+        if missing or surplus or shapes:
+            raise CheckpointError(
+                f"{where} does not fit this model: missing {missing[:3]} ({len(missing)}), not known {surplus[:3]} "
+                f"({len(surplus)}), other shapes {shapes[:3]} ({len(shapes)}); check the connector, lora, llm and encoder settings."
+            )
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(state[name])
+
+    def on_save_checkpoint(self, ckpt: dict[str, Any]) -> None:
+        trains = {n for n, p in self.named_parameters() if p.requires_grad}
+        ckpt["state_dict"] = {k: v for k, v in ckpt["state_dict"].items() if k in trains}
+        ckpt["fingerprints"] = dict(self.fingerprints)
+
+    def on_load_checkpoint(self, ckpt: dict[str, Any]) -> None:
+        checkpoint.compare_fingerprints(ckpt.get("fingerprints"), self.fingerprints, "the checkpoint to resume from")
+
+    # -- numbers -------------------------------------------------------------------------------------------------
+
+    def embed(self, batch: dict) -> Tensor:
+        """Embeddings (B, T, H) of a batch, audio features at their places."""
+        embeds = self.llm.get_input_embeddings()(batch["input_ids"])
+        position, index = batch["audio_position"], batch["audio_index"]
+        if len(index) == 0:
+            return embeds
+        features = self.perception(batch["audio_signal"], batch["audio_len"]).to(embeds.dtype)
+        if self.audio_ablation == "zero":
+            features = torch.zeros_like(features)
+        elif self.audio_ablation == "shuffle":
+            features = features.roll(1, dims=0)
+        places = position[:, 1:] + torch.arange(features.shape[1], device=embeds.device)  # (A, Q)
+        return embeds.index_put((position[:, :1].expand_as(places), places), features[index])
+
+    def forward(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """Logits that predict target tokens, and those tokens: (M, V) and (M,), row by row."""
+        targets = batch["target_mask"]
+        keep = targets.shape[1] - int(targets.any(0).float().argmax())
+        mask = batch["attention_mask"]
+        logits = self.llm(
+            inputs_embeds=self.embed(batch),
+            attention_mask=mask,
+            position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
+            logits_to_keep=keep + 1,
+            use_cache=False,
+        ).logits[:, :-1]
+        chosen = targets[:, -keep:]
+        return logits[chosen], batch["input_ids"][:, -keep:][chosen]
+
+    def training_step(self, batch: dict, batch_idx: int) -> dict[str, Tensor]:
+        """Mean cross-entropy over the target tokens of the global batch (all ranks)."""
+        logits, labels = self(batch)
+        count = torch.tensor(float(len(labels)), device=logits.device)
+        total = count.clone()
+        ranks = 1
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(total)
+            ranks = dist.get_world_size()
+        # DDP averages gradients over ranks, so this sum over all tokens is what one process would compute
+        loss = cross_entropy(logits.float(), labels, reduction="sum") * ranks / total
+        if len(batch["audio_index"]) == 0:  # a rank without audio still takes part in the gradient exchange
+            loss = loss + sum(p.sum() for p in self.perception.connector.parameters()) * 0.0
+        self._log_step(loss, batch, count)
+        return {"loss": loss}
+
+    def _log_step(self, loss: Tensor, batch: dict, count: Tensor) -> None:
+        if self._trainer is None:
+            return
+        mask = batch["attention_mask"]
+        self.log("loss", loss, on_step=True, prog_bar=True, sync_dist=True)
+        values = {
+            "learning_rate": torch.as_tensor(self.trainer.optimizers[0].param_groups[0]["lr"]),
+            "batch_size": float(mask.shape[0]),
+            "sequence_length": float(mask.shape[1]),
+            "num_frames": count,
+            "target_to_input_ratio": count / mask.numel(),
+            "padding_ratio": mask.float().mean(),
+        }
+        self.log_dict(values, on_step=True)
+
+    def validation_step(self, batch: dict, batch_idx: int) -> None:
+        for name, part in batch.items():
+            if part is None:
+                continue  # this set is exhausted, a longer one goes on
+            logits, labels = self(part)
+            loss = cross_entropy(logits.float(), labels, reduction="sum")
+            hits = (logits.argmax(-1) == labels).sum()
+            self._val[name].append(torch.stack([loss, hits.float(), loss.new_tensor(float(len(labels)))]))
+
+    def on_validation_epoch_end(self) -> None:
+        losses, accuracies = [], []
+        for name, parts in self._val.items():
+            sums = torch.stack(parts).sum(0)
+            if dist.is_available() and dist.is_initialized():
+                dist.all_reduce(sums)
+            losses.append(sums[0] / sums[2])
+            accuracies.append(sums[1] / sums[2])
+            self.log(f"val_loss_{name}", losses[-1], on_epoch=True, sync_dist=True)
+            self.log(f"val_acc_{name}", accuracies[-1], on_epoch=True, sync_dist=True)
+        self._val.clear()
+        if losses:
+            self.log("val_loss", torch.stack(losses).mean(), on_epoch=True, sync_dist=True)
+            self.log("val_acc", torch.stack(accuracies).mean(), on_epoch=True, sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW over the trainable parameters, cosine with linear warm-up, stepped every batch."""
+        c, s = self.config.optimizer, self.config.lr_scheduler
+        trains = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trains, lr=c.lr, betas=tuple(c.betas), weight_decay=c.weight_decay)
+        steps = s.max_steps or int(self.trainer.estimated_stepping_batches)
+        scheduler = get_cosine_with_min_lr_schedule_with_warmup(optimizer, s.warmup_steps, steps, min_lr=s.min_lr)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # -- use -----------------------------------------------------------------------------------------------------
+
+    def score(self, records: Sequence[Record | dict], audio_root: str | None = None, batch_size: int = 8) -> list[Tensor]:
+        """Log-probability of every target token, end of sequence included: one float32 (T_i,) per record."""
+        return scoring.score(self, records, audio_root, batch_size)
+
+    def score_choices(
+        self, conversations: Sequence, choices: Sequence[Sequence[str]], audio_root: str | None = None, batch_size: int = 8
+    ) -> list[Tensor]:
+        """Log-probability of each possible answer to each conversation: one float32 (num_choices,) each."""
+        return scoring.score_choices(self, conversations, choices, audio_root, batch_size)
+
+    def generate(
+        self,
+        conversations: Sequence,
+        audio_root: str | None = None,
+        max_new_tokens: int = 512,
+        do_sample: bool = False,
+        batch_size: int = 8,
+        **sampling: Any,
+    ) -> list[str]:
+        """Answer conversations (message lists as the official `generate` takes them); see generation.generate."""
+        return generation.generate(self, conversations, audio_root, max_new_tokens, do_sample, batch_size, **sampling)
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_hub_id: str, llm: str | None = None, encoder: str | None = None, dtype: str | torch.dtype | None = None
+    ) -> "DeSTAModel":
+        """Open a checkpoint of ours or of the official code; see checkpoint.load."""
+        return checkpoint.load(cls, path_or_hub_id, llm, encoder, dtype)
+
+    def save_pretrained(self, folder: str) -> None:
+        """Write safetensors of the trainable weights and config.json; see checkpoint.save."""
+        checkpoint.save(self, folder)
+
+    def save_official(self, folder: str) -> None:
+        """Write the checkpoint in the official DeSTA2.5 format; see checkpoint.save_official."""
+        checkpoint.save_official(self, folder)
+
+
+def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -> Perception:
+    tapped = TappedWhisperEncoder(encoder, config.tapped_layers)
+    embeddings = llm.get_input_embeddings().weight
+    connector = QFormerConnector(
+        encoder_size=tapped.hidden_size,
+        output_size=embeddings.shape[1],
+        num_taps=len(tapped.tapped_layers),
+        num_queries=config.connector.num_queries,
+        num_layers=config.connector.num_layers,
+        num_heads=encoder.config.encoder_attention_heads,
+        dropout=config.connector.dropout,
+    )
+    scale = config.connector.output_scale
+    if scale is not None:
+        connector.scale_output(float(embeddings.float().std()) if scale == "embeddings" else float(scale))
+    return Perception(tapped, connector)

@@ -1,0 +1,107 @@
+"""Answering: batched generation over conversations with any number of clips."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nemo_desta.audio import load_audio
+from nemo_desta.models.scoring import batches_by_length, make_batch
+from nemo_desta.modules.transcriber import Transcriber
+from nemo_desta.record import Message, parse_messages, resolve_audio
+
+if TYPE_CHECKING:
+    from nemo_desta.models.desta import DeSTAModel
+
+__all__ = ["generate", "transcribe", "wrap_audio"]
+
+START, END = "<start_audio>", "<end_audio>"
+
+
+def wrap_audio(message: Message, locator: str) -> Message:
+    """Put every clip between <start_audio> and <end_audio>, as in training; what is wrapped already stays as it is.
+
+    The official `generate` wraps too, but would wrap twice.
+    """
+    if not message.audios:
+        return message
+    wrapped = START + locator + END
+    content = message.content.replace(wrapped, locator).replace(locator, wrapped)
+    return replace(message, content=content)
+
+
+def transcribe(model: "DeSTAModel", conversations: Sequence[Sequence[Message]], audio_root: str | None) -> list[tuple[Message, ...]]:
+    """Fill in transcripts that are None; what the caller supplied is never touched. Each file is heard once."""
+    missing = {a.audio for c in conversations for m in c for a in m.audios if a.text is None}
+    if not missing:
+        return [tuple(c) for c in conversations]
+    transcriber = _transcriber(model)
+    texts = {name: transcriber(load_audio(resolve_audio(audio_root, name))) for name in sorted(missing)}
+
+    def fill(message: Message) -> Message:
+        return replace(message, audios=tuple(a if a.text is not None else replace(a, text=texts[a.audio]) for a in message.audios))
+
+    return [tuple(fill(m) for m in c) for c in conversations]
+
+
+def _transcriber(model: "DeSTAModel") -> Transcriber:
+    if "transcriber" not in model.__dict__:  # not a submodule: it is in no checkpoint and no parameter group
+        object.__setattr__(model, "transcriber", Transcriber(model.config.encoder, model.perception.encoder.whisper))
+    return model.__dict__["transcriber"]
+
+
+@torch.inference_mode()
+def generate(
+    model: "DeSTAModel",
+    conversations: Sequence,
+    audio_root: str | None,
+    max_new_tokens: int,
+    do_sample: bool,
+    batch_size: int,
+    **sampling: Any,
+) -> list[str]:
+    """Answer conversations. Greedy unless `do_sample`.
+
+    Args:
+        conversations: lists of messages as the official `generate` takes them; a clip is a path under
+            `audio_root`, its text None for "transcribe it".
+        sampling: handed to transformers' generate (temperature, top_p, ...).
+
+    Conversations without audio are answered by the backbone itself: LoRA, where there is one, is off for them.
+
+    Raises:
+        RecordError, RenderError, AudioError: naming the conversation.
+    """
+    model.eval()
+    parsed = [parse_messages(c, f"conversation {i}") for i, c in enumerate(conversations)]
+    parsed = [tuple(wrap_audio(m, model.config.locator) for m in c) for c in parsed]
+    parsed = transcribe(model, parsed, audio_root)
+    rendered = [model.renderer.render(c, where=f"conversation {i}") for i, c in enumerate(parsed)]
+    audios = [[a for m in c for a in m.audios] for c in parsed]
+    out = [""] * len(parsed)
+    for with_audio in (True, False):
+        members = [i for i in range(len(parsed)) if bool(audios[i]) == with_audio]
+        for rows in batches_by_length([len(rendered[i].input_ids) for i in members], batch_size):
+            rows = [members[r] for r in rows]
+            batch = make_batch(model, [rendered[i] for i in rows], [audios[i] for i in rows], audio_root)
+            texts = _generate_batch(model, batch, with_audio, max_new_tokens=max_new_tokens, do_sample=do_sample, **sampling)
+            for i, text in zip(rows, texts, strict=True):
+                out[i] = text
+    return out
+
+
+def _generate_batch(model: "DeSTAModel", batch: dict, with_audio: bool, **sampling: Any) -> list[str]:
+    eos = model.llm.generation_config.eos_token_id
+    stops = {model.renderer.eos_id, *([eos] if isinstance(eos, int) else eos or [])}
+    plain = nullcontext() if with_audio or model.config.lora is None else model.llm.disable_adapter()
+    with plain:
+        ids = model.llm.generate(
+            inputs_embeds=model.embed(batch),
+            attention_mask=batch["attention_mask"].long(),
+            eos_token_id=sorted(stops),
+            pad_token_id=model.renderer.eos_id,
+            **sampling,
+        )
+    return model.tokenizer.batch_decode(ids, skip_special_tokens=True)

@@ -1,0 +1,1 @@
+"""Building blocks in plain PyTorch and transformers: encoder, connector, perception, transcriber."""
