@@ -21,8 +21,8 @@ def long_description() -> str:
 
 
 # NeMo 3.0 trains through `lightning`; `pytorch-lightning` is one of lightning's own requirements and so comes along.
-# nemo_toolkit[speechlm2] brings hydra-core, lightning, tensorboard, librosa, scipy, ... ; what nemo_desta imports itself
-# is named here all the same, with the range it is known to work with.
+# nemo_toolkit[speechlm2] brings hydra-core, lightning, tensorboard, librosa, scipy and more; what nemo_desta imports
+# itself is named here all the same, with the range it is known to work with.
 INSTALL_REQUIRES = [
     "click>=8.1,<9",
     "espeakng-loader>=0.2.4,<0.3",

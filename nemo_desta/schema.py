@@ -23,10 +23,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from nemo_desta.errors import ConfigError
 
-__all__ = ["check", "from_dict", "problems", "section"]
+__all__ = ["check", "from_dict", "problems", "raise_all", "section", "suggest", "unknown_keys", "unknown_names"]
 
 T = TypeVar("T")
-ForeignKeys = Callable[[str], "type | Iterable[str] | None"]
+ForeignCheck = Callable[[str, Mapping[str, Any], str], Iterable[str]]
+"""(owner, section, dotted path of the section) -> messages."""
 
 _FOREIGN = "nemo_desta.foreign_section"
 
@@ -35,7 +36,7 @@ def section(owner: str, **kwargs: Any) -> Any:
     """Dataclass field of a section whose keys another library defines.
 
     Args:
-        owner: the name under which `foreign_keys` (see `problems`) knows the section's keys.
+        owner: the name under which `foreign` (see `problems`) knows the section's keys.
         kwargs: passed to `dataclasses.field`; default: an empty dict.
     """
     if "default" not in kwargs and "default_factory" not in kwargs:
@@ -43,28 +44,33 @@ def section(owner: str, **kwargs: Any) -> Any:
     return dataclasses.field(metadata={_FOREIGN: owner}, **kwargs)
 
 
-def check(cfg: Mapping[str, Any], schema: type, where: str = "", foreign_keys: ForeignKeys | None = None) -> None:
+def check(
+    cfg: Mapping[str, Any], schema: type, what: str = "the configuration", foreign: ForeignCheck | None = None
+) -> None:
     """Raise one ConfigError that lists everything wrong with `cfg`; see `problems`.
 
     Args:
-        where: what the user knows the configuration by (a file name), for the message.
+        what: how the message calls `cfg`.
     """
-    found = list(problems(cfg, schema, foreign_keys))
+    raise_all(problems(cfg, schema, foreign), what)
+
+
+def raise_all(found: list[str], what: str = "the configuration") -> None:
+    """Raise one ConfigError that lists `found`; do nothing when it is empty."""
     if found:
-        name = f" {where}" if where else ""
-        raise ConfigError(f"configuration{name} has {len(found)} mistake(s):\n" + "\n".join(f"  - {p}" for p in found))
+        mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        raise ConfigError(f"{what} has {mistakes}:\n" + "\n".join(f"  - {p}" for p in found))
 
 
-def problems(cfg: Mapping[str, Any], schema: type, foreign_keys: ForeignKeys | None = None) -> list[str]:
+def problems(cfg: Mapping[str, Any], schema: type, foreign: ForeignCheck | None = None) -> list[str]:
     """Everything wrong with `cfg`: unknown keys, missing keys, values of another type. Empty when all is well.
 
     Args:
         cfg: plain nested dict (`OmegaConf.to_container`).
         schema: dataclass.
-        foreign_keys: section owner -> its known keys, as a dataclass (nested ones are followed) or a set of names;
-            None: not checked here.
+        foreign: checks the sections of other libraries (see `section`); None: they are not checked here.
     """
-    return list(_Walk(_paths(schema), foreign_keys).dataclass_(cfg, schema, ""))
+    return list(_Walk(_paths(schema), foreign).dataclass_(cfg, schema, ""))
 
 
 def from_dict(schema: type[T], cfg: Mapping[str, Any]) -> T:
@@ -78,7 +84,7 @@ def from_dict(schema: type[T], cfg: Mapping[str, Any]) -> T:
 
 
 def suggest(key: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
-    """" (did you mean ...?)" for a mistyped key: a sibling spelled alike, or the same key in another section."""
+    """Ending of a message about a mistyped key or name: a sibling spelled alike, or the same key in another section."""
     names = sorted(known)
     close = get_close_matches(key, names, n=1, cutoff=0.6)
     if close:
@@ -89,12 +95,35 @@ def suggest(key: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> st
     return f"; known here: {', '.join(names)}" if 0 < len(names) <= 12 else ""
 
 
+def unknown_keys(
+    cfg: Mapping[str, Any], known: Iterable[str], path: str, elsewhere: Iterable[str] = ()
+) -> Iterator[str]:
+    """One message for each key of the section `cfg` (at the dotted `path`) that is not in `known`."""
+    known = set(known)
+    for key in cfg:
+        if key not in known:
+            yield f"{_join(path, str(key))}: unknown key{suggest(str(key), known, elsewhere)}"
+
+
+def unknown_names(cfg: Mapping[str, Any], schema: type, path: str) -> Iterator[str]:
+    """Unknown keys of a section that another library's dataclass describes, nested ones followed.
+
+    Names only: other libraries' annotations are often looser or stricter than what they accept.
+    """
+    hints = get_type_hints(schema)
+    yield from unknown_keys(cfg, {f.name for f in dataclasses.fields(schema)}, path)
+    for key, value in cfg.items():
+        nested = _dataclass_in(hints.get(key))
+        if nested and isinstance(value, Mapping):
+            yield from unknown_names(value, nested, _join(path, key))
+
+
 class _Walk:
     """One pass over a configuration; the generators yield messages."""
 
-    def __init__(self, known_paths: list[str], foreign_keys: ForeignKeys | None) -> None:
+    def __init__(self, known_paths: list[str], foreign: ForeignCheck | None) -> None:
         self.known_paths = known_paths
-        self.foreign_keys = foreign_keys
+        self.foreign = foreign
 
     def dataclass_(self, cfg: Any, schema: type, path: str) -> Iterator[str]:
         if not isinstance(cfg, Mapping):
@@ -102,41 +131,24 @@ class _Walk:
             return
         hints = get_type_hints(schema)
         fields = {f.name: f for f in dataclasses.fields(schema)}
-        yield from self.unknown(cfg, fields, path)
+        yield from unknown_keys(cfg, fields, path, self.known_paths)
         for name, field in fields.items():
             here = _join(path, name)
             if name not in cfg:
                 if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                     yield f"{here}: missing, and it has no default"
             elif _FOREIGN in field.metadata:
-                yield from self.foreign(cfg[name], field.metadata[_FOREIGN], here)
+                yield from self.section(cfg[name], field.metadata[_FOREIGN], here)
             else:
                 yield from self.value(cfg[name], hints[name], here)
 
-    def unknown(self, cfg: Mapping[str, Any], known: Iterable[str], path: str) -> Iterator[str]:
-        for key in cfg:
-            if key not in known:
-                yield f"{_join(path, str(key))}: unknown key{suggest(str(key), known, self.known_paths)}"
-
-    def foreign(self, cfg: Any, owner: str, path: str) -> Iterator[str]:
-        known = self.foreign_keys(owner) if self.foreign_keys else None
-        if known is None or cfg is None:
+    def section(self, cfg: Any, owner: str, path: str) -> Iterator[str]:
+        if cfg is None:
             return
         if not isinstance(cfg, Mapping):
             yield f"{path}: must be a section with keys, got {_show(cfg)}"
-        elif isinstance(known, type):
-            yield from self.foreign_dataclass(cfg, known, path)
-        else:
-            yield from self.unknown(cfg, set(known), path)
-
-    def foreign_dataclass(self, cfg: Mapping[str, Any], schema: type, path: str) -> Iterator[str]:
-        """Names only: other libraries' annotations are often looser or stricter than what they accept."""
-        hints = get_type_hints(schema)
-        yield from self.unknown(cfg, {f.name for f in dataclasses.fields(schema)}, path)
-        for key, value in cfg.items():
-            nested = _dataclass_in(hints.get(key))
-            if nested and isinstance(value, Mapping):
-                yield from self.foreign_dataclass(value, nested, _join(path, key))
+        elif self.foreign:
+            yield from self.foreign(owner, cfg, path)
 
     def value(self, value: Any, hint: Any, path: str) -> Iterator[str]:
         origin, args = get_origin(hint), get_args(hint)

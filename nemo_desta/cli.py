@@ -1,0 +1,153 @@
+"""`nemo-desta <verb>`: the console. A verb imports what it needs when it runs, so that `--help` answers at once."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from nemo_desta import __version__
+from nemo_desta.configs import EXIT_USER_ERROR, load_config, print_config
+from nemo_desta.errors import DeSTAError
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+_VERBATIM = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the console and exit: 0 when all went well, 2 for a user's mistake, told in one message.
+
+    `--debug`, before the verb, shows the traceback of such an error.
+    """
+    # torchao looks for CUDA libraries on every import and complains at length when torch is a CPU build.
+    os.environ.setdefault("TORCHAO_FORCE_SKIP_LOADING_SO_FILES", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(_run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    context: dict[str, bool] = {"debug": False}
+    try:
+        return console.main(args=argv, prog_name="nemo-desta", standalone_mode=False, obj=context) or 0
+    except DeSTAError as error:
+        if context["debug"]:
+            raise
+        click.echo(f"error: {error}", err=True)
+        return EXIT_USER_ERROR
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return _INTERRUPTED
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="nemo-desta")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_obj
+def console(context: dict[str, bool], debug: bool) -> None:
+    """DeSTA2.5-Audio for NVIDIA NeMo: a frozen language model learns to listen from targets it wrote itself."""
+    context["debug"] = debug
+
+
+@console.command(short_help="The whole method end to end on small real models.")
+@click.option("--output-dir", default="demo_output", show_default=True, help="Where everything is written.")
+@click.option("--full", is_flag=True, help="The long budget, up to two hours on two cores.")
+def demo(output_dir: str, full: bool) -> None:
+    """The whole method end to end on small real models, with a report at the end.
+
+    A second run with the same folder reuses what is there.
+    """
+    _function("nemo_desta.demo.run", "run_demo")(output_dir, full=full)
+
+
+@console.command(context_settings=_VERBATIM, short_help="Turn a corpus into Lhotse manifests.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def prepare(arguments: tuple[str, ...]) -> None:
+    """Turn a corpus into Lhotse manifests: `prepare desta-mini OUTPUT_DIR`, `prepare --help` lists them.
+
+    The same as `desta-lhotse prepare`; stock Lhotse recipes are there too.
+    """
+    commands = _function("nemo_desta.recipes.commands", "cli")
+    commands.main(args=["prepare", *arguments], prog_name="nemo-desta", standalone_mode=False)
+
+
+def _config_verb(name: str, module: str, function: str, default_config: str, help_text: str) -> None:
+    """Add a verb that composes a YAML and hands it to `function(cfg)` of `module`.
+
+    The dataclass `SCHEMA` of that module, if it has one, says which keys there are.
+    """
+
+    @console.command(
+        name, help=help_text, short_help=help_text, epilog="Overrides are in Hydra's grammar: trainer.max_steps=10"
+    )
+    @click.option("--config-name", default=default_config, show_default=True, help="Name, or path, of a YAML.")
+    @click.option("--config-path", help="Folder of the YAML. [default: the one of the package]")
+    @click.option("--print-config", "only_print", is_flag=True, help="Print the composed configuration and stop.")
+    @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+    def verb(config_name: str, config_path: str | None, only_print: bool, overrides: tuple[str, ...]) -> None:
+        if only_print:
+            print_config(load_config(config_name, overrides, config_path))
+            return
+        run = _function(module, function)
+        schema = getattr(import_module(module), "SCHEMA", None)
+        run(load_config(config_name, overrides, config_path, schema, _nemo_problems if schema else None))
+
+
+def _nemo_problems(*args: Any) -> Any:
+    from nemo_desta.nemo_sections import nemo_problems
+
+    return nemo_problems(*args)
+
+
+_config_verb(
+    "selfgen",
+    "nemo_desta.selfgen.engine",
+    "run_selfgen",
+    "desta_selfgen",
+    "Let the language model write its own training targets.",
+)
+_config_verb("train", "nemo_desta.training.train", "run", "desta_smol", "Train with NeMo's trainer.")
+_config_verb(
+    "generate",
+    "nemo_desta.models.generate",
+    "run",
+    "desta_generate",
+    "Answer the conversations of a JSONL file.",
+)
+_config_verb(
+    "export",
+    "nemo_desta.models.export",
+    "run",
+    "desta_to_hf",
+    "Turn a training checkpoint into a model folder.",
+)
+
+
+@console.command(short_help="Ask questions about recordings.")
+@click.argument("audio", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.option("--model", required=True, help="Folder or hub id of a checkpoint.")
+@click.option("--question", "-q", help="Ask this and stop. [default: ask for questions, one after the other]")
+@click.option("--llm", help="Other path or hub id of the language model that the checkpoint names.")
+@click.option("--encoder", help="Other path or hub id of the Whisper model that the checkpoint names.")
+@click.option("--transcript", help="What is said in the (only) clip. [default: found by Whisper]")
+@click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(min=1))
+def chat(audio: tuple[str, ...], **options: Any) -> None:
+    """Ask questions about recordings: `chat clip.wav --model CHECKPOINT -q "Who speaks?"`.
+
+    Without a recording the language model answers alone.
+    """
+    _function("nemo_desta.models.chat", "run_chat")(list(audio), **options)
+
+
+def _function(module: str, name: str) -> Callable[..., Any]:
+    return getattr(import_module(module), name)
+
+
+if __name__ == "__main__":
+    main()
