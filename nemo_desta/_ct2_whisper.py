@@ -254,8 +254,15 @@ def _generation_config(settings: dict) -> object:
 
 
 def _save_tokenizer(raw: Path, out: Path) -> None:
-    """Save the byte-level BPE as a ``WhisperTokenizer`` folder, in the new and in the old (vocab, merges) form."""
+    """Save the byte-level BPE as a folder for ``WhisperTokenizer``.
+
+    The control tokens are declared special: ``WhisperTokenizer`` takes the id after the last special one for the first
+    timestamp.
+    """
     from transformers import WhisperTokenizer
 
     shutil.copyfile(raw / "tokenizer.json", out / "tokenizer.json")
-    WhisperTokenizer.from_pretrained(out).save_pretrained(out)
+    added = json.loads((raw / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    control = [token["content"] for token in sorted(added, key=lambda token: token["id"]) if token["special"]]
+    tokenizer = WhisperTokenizer.from_pretrained(out, pad_token=control[0], extra_special_tokens=control)
+    tokenizer.save_pretrained(out)

@@ -4,8 +4,6 @@ The weights are de-quantised by transformers and saved in float32: a de-quantise
 neither float16 nor bfloat16 holds exactly. The tokenizer, its ChatML template included, is the one in the GGUF file.
 """
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from nemo_desta.errors import ModelFetchError
@@ -25,25 +23,11 @@ def convert(raw: Path, out: Path) -> None:
         import gguf  # noqa: F401  transformers reads GGUF files through it
     except ImportError as error:
         raise ModelFetchError("the package gguf is needed to read SmolLM2's weights: pip install gguf") from error
-    with _quiet():
-        _convert_model(raw, out)
-        _convert_tokenizer(raw, out)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep progress bars off the screen and the global random state as it was: caching must not change a run."""
     import torch
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+    with torch.random.fork_rng(devices=[]):  # a first call must leave the run's random numbers as a later one does
+        _convert_model(raw, out)
+    _convert_tokenizer(raw, out)
 
 
 def _convert_model(raw: Path, out: Path) -> None:
@@ -53,7 +37,7 @@ def _convert_model(raw: Path, out: Path) -> None:
 
     loaded = AutoModelForCausalLM.from_pretrained(raw, gguf_file=_GGUF, dtype=torch.float32)
     settings = loaded.config.to_dict()
-    for key in ("quantization_config", "_name_or_path", "transformers_version"):
+    for key in ("quantization_config", "_model_name_or_path", "_name_or_path", "transformers_version"):
         settings.pop(key, None)
     plain = LlamaForCausalLM(LlamaConfig(**settings))
     plain.load_state_dict(loaded.state_dict())

