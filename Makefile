@@ -1,7 +1,7 @@
 # make venv    the virtual environment (.venv), from constraints.txt; instant when it is there
 # make test    linter and the whole test suite
 # make demo    the main job end to end on real models: corpus, self-generation, training, evaluation, answers
-# make lint    linter alone;  make format  let ruff sort imports and fix what it can
+# make lint    linter and format check alone;  make format  let ruff fix what it can
 # make clean   remove build products and caches (keeps .venv and demo_output)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -26,9 +26,11 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -24,9 +24,11 @@ def long_description() -> str:
 # nemo_toolkit[speechlm2] brings hydra-core, lightning, tensorboard, librosa, scipy and more; what nemo_desta imports
 # itself is named here all the same, with the range it is known to work with.
 INSTALL_REQUIRES = [
+    "braceexpand>=0.1.7",
     "click>=8.1,<9",
     "espeakng-loader>=0.2.4,<0.3",
     "gguf>=0.10,<1",
+    "huggingface_hub>=0.34",
     "hydra-core>=1.3.2,<1.4",
     "lhotse>=1.33,<2",
     "librosa>=0.10.1,<1",
@@ -42,13 +44,14 @@ INSTALL_REQUIRES = [
     "soundfile>=0.12",
     "soxr>=0.3.7",
     "tensorboard>=2.14",
+    "tokenizers>=0.22",
     "torch>=2.8,<3",
     "tqdm>=4.65",
     "transformers>=5.18,<6",
 ]
 
 EXTRAS = {
-    "test": ["hypothesis>=6.100", "psutil>=5.9", "pytest>=8", "ruff>=0.9", "setuptools>=77", "wheel"],
+    "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "setuptools>=77"],
 }
 
 DATA_FILES = ["**/*.yaml", "**/*.json", "**/*.txt"]

@@ -63,9 +63,10 @@ def load_config(
     late = [override for override in parsed if _shadowed(override, folder)]
     cfg = _compose(folder, stem, [_forced(override, folder) for override in parsed if override not in late])
     found = [p for override in late for p in _apply(cfg, override, folder)]
+    plain = _plain(cfg)
     found += [f"{key}: has no value yet; give it as {key}=..." for key in sorted(OmegaConf.missing_keys(cfg))]
     if schema is not None:
-        found += problems(_plain(cfg), schema, foreign)
+        found += problems(plain, schema, foreign)
     raise_all(found, f"the configuration '{name}'")
     return cfg
 
@@ -169,6 +170,8 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
         try:
             override = parser.parse_override(text)
         except HydraException:
+            override = None
+        if override is None or not override.key_or_group:
             found.append(f"{text}: not an override; write key=value, +key=value or ~key, with quotes around odd text")
             continue
         if override.is_sweep_override():
@@ -180,9 +183,8 @@ def _parse(overrides: Sequence[str]) -> list[Any]:
 
 def _choices(override: Any, folder: Path) -> list[str]:
     """YAMLs of the sub-folder that carries the override's name (one of Hydra's config groups), if there is one."""
-    return [
-        path.stem for root in (folder, conf_dir()) for path in sorted((root / override.key_or_group).glob("*.yaml"))
-    ]
+    folders = {root / override.key_or_group for root in (folder, conf_dir())}
+    return sorted({path.stem for root in folders for path in root.glob("*.yaml")})
 
 
 def _is_group(override: Any, folder: Path) -> bool:

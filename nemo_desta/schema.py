@@ -202,7 +202,7 @@ def _is_a(value: Any, hint: Any) -> bool:
 
 def _name(hint: Any) -> str:
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return " or ".join("null" if o is type(None) else getattr(o, "__name__", str(o)) for o in options)
+    return " or ".join("null" if o is type(None) else str(o) if get_origin(o) else o.__name__ for o in options)
 
 
 def _show(value: Any) -> str:
