@@ -1,29 +1,23 @@
 """Convert an English-only Whisper from CTranslate2's ``model.bin`` to a plain Hugging Face folder.
 
-The file is a list of named arrays (CTranslate2 ``model_spec.py``, binary version 6): u32 version; name of the
-specification; u32 revision; u32 count; per array its name, u8 rank, u32 dimensions, u8 type, u32 bytes, data; then u32
-count of aliases, each two names. Names are u16-length-prefixed and end in NUL; all is little-endian.
-
 The arrays are float16, as in OpenAI's release, and are stored as float16 again, bit for bit, at half the size. The
 configuration says float32, so ``from_pretrained`` loads float32 by default.
 """
 
 import json
-import math
 import shutil
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nemo_desta._ct2_reader import read_model_bin
 from nemo_desta.errors import ModelFetchError
 
 if TYPE_CHECKING:
     import numpy as np
     from transformers import WhisperConfig
 
-__all__ = ["convert", "read_model_bin", "to_state_dict"]
+__all__ = ["convert", "to_state_dict"]
 
-_DTYPES = ("float32", "int8", "int16", "int32", "float16")  # by CTranslate2's type number
 _SETTINGS = {  # facts about the network rather than weights; those with a value must have it
     "decoder/activation": None,
     "decoder/alibi": 0,
@@ -38,77 +32,6 @@ _SETTINGS = {  # facts about the network rather than weights; those with a value
 _SPECIALS = {"eos": 50256, "sot": 50257, "prev": 50360, "no_timestamps": 50362}  # OpenAI's English-only vocabulary
 
 
-class _Cursor:
-    """Bounds-checked reading position in a byte string."""
-
-    def __init__(self, data: bytes, where: str) -> None:
-        self.data, self.where, self.offset = data, where, 0
-
-    def error(self, problem: str) -> ModelFetchError:
-        return ModelFetchError(f"{self.where}: {problem} at byte {self.offset}; the file is damaged, fetch it again")
-
-    def take(self, count: int, what: str) -> bytes:
-        left = len(self.data) - self.offset
-        if count > left:
-            raise self.error(f"{what} needs {count} bytes, {left} are left")
-        self.offset += count
-        return self.data[self.offset - count : self.offset]
-
-    def unpack(self, fmt: str, what: str) -> tuple[int, ...]:
-        return struct.unpack("<" + fmt, self.take(struct.calcsize("<" + fmt), what))
-
-    def number(self, fmt: str, what: str) -> int:
-        return self.unpack(fmt, what)[0]
-
-    def string(self, what: str) -> str:
-        text = self.take(self.number("H", f"length of {what}"), what)
-        if not text.endswith(b"\0") or not text[:-1].isascii():
-            raise self.error(f"{what} is not an ASCII string ending in NUL")
-        return text[:-1].decode("ascii")
-
-
-def read_model_bin(data: bytes, where: str = "model.bin") -> dict[str, "np.ndarray"]:
-    """Read every array of a CTranslate2 Whisper file; aliases point to the same array.
-
-    Raises:
-        ModelFetchError: not such a file, or damaged; the message names the byte offset.
-    """
-    cursor = _Cursor(data, where)
-    if (version := cursor.number("I", "version")) != 6:
-        raise cursor.error(f"binary version {version} is not 6")
-    if (spec := cursor.string("specification")) != "WhisperSpec":
-        raise cursor.error(f"specification {spec!r} is not 'WhisperSpec'")
-    cursor.number("I", "revision")
-    arrays: dict[str, np.ndarray] = {}
-    for _ in range(cursor.number("I", "count of arrays")):
-        name, array = _read_array(cursor)
-        if name in arrays:
-            raise cursor.error(f"array {name!r} appears twice")
-        arrays[name] = array
-    for _ in range(cursor.number("I", "count of aliases")):
-        alias, name = cursor.string("alias"), cursor.string("name behind an alias")
-        if name not in arrays or alias in arrays:
-            raise cursor.error(f"alias {alias!r} of {name!r} does not fit the arrays")
-        arrays[alias] = arrays[name]
-    if cursor.offset != len(data):
-        raise cursor.error(f"{len(data) - cursor.offset} bytes too many")
-    return arrays
-
-
-def _read_array(cursor: _Cursor) -> tuple[str, "np.ndarray"]:
-    import numpy as np
-
-    name = cursor.string("name of an array")
-    shape = cursor.unpack(f"{cursor.number('B', f'rank of {name}')}I", f"dimensions of {name}")
-    kind, size = cursor.unpack("BI", f"type and size of {name}")
-    if kind >= len(_DTYPES):
-        raise cursor.error(f"{name} has unknown type {kind}")
-    dtype = np.dtype(_DTYPES[kind]).newbyteorder("<")
-    if size != math.prod(shape) * dtype.itemsize:
-        raise cursor.error(f"{name} has {size} bytes for {shape} of {dtype.name}")
-    return name, np.frombuffer(cursor.take(size, f"data of {name}"), dtype).reshape(shape)
-
-
 def to_state_dict(arrays: dict[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
     """Rename and split CTranslate2's arrays into the state dict of ``WhisperForConditionalGeneration``.
 
@@ -118,61 +41,75 @@ def to_state_dict(arrays: dict[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
     Raises:
         ModelFetchError: an array is missing, left over, or means another network than Whisper.
     """
-    left = dict(arrays)
-    state: dict[str, np.ndarray] = {}
-
-    def pop(name: str) -> "np.ndarray":
-        if name not in left:
-            raise ModelFetchError(f"model.bin: array {name!r} is missing; the file is not a Whisper model")
-        return left.pop(name)
-
-    def move(source: str, target: str, parts: tuple[str, ...] = ("",), bias: bool = True) -> None:
-        """Move weight (and bias) of one layer, split evenly over the named parts."""
-        pieces = (("weight", "bias") if bias else ("weight",))
-        for piece in pieces:
-            array = pop(f"{source}/{piece}")
-            if array.shape[0] % len(parts):
-                raise ModelFetchError(f"model.bin: {source}/{piece} of shape {array.shape} cannot be split {len(parts)} ways")
-            step = array.shape[0] // len(parts)
-            for i, part in enumerate(parts):
-                chunk = array[i * step : (i + 1) * step]
-                if piece == "bias" and part == "k_proj":
-                    if chunk.any():
-                        raise ModelFetchError(f"model.bin: {source} has a key bias; Whisper has none")
-                    continue
-                state[f"{target}{part}.{piece}"] = chunk
-
-    def norm(source: str, target: str) -> None:
-        state[f"{target}.weight"], state[f"{target}.bias"] = pop(f"{source}/gamma"), pop(f"{source}/beta")
-
+    mover = _Mover(arrays)
     for name, value in _SETTINGS.items():
-        found = pop(name)
-        if value is not None and found.item() != value:
-            raise ModelFetchError(f"model.bin: {name} is {found.item()}, Whisper has {value}")
-    move("encoder/conv1", "model.encoder.conv1")
-    move("encoder/conv2", "model.encoder.conv2")
-    move("decoder/embeddings", "model.decoder.embed_tokens", bias=False)
-    move("decoder/projection", "proj_out", bias=False)
+        mover.check(name, value)
+    mover.move("encoder/conv1", "model.encoder.conv1")
+    mover.move("encoder/conv2", "model.encoder.conv2")
+    mover.move("decoder/embeddings", "model.decoder.embed_tokens", bias=False)
+    mover.move("decoder/projection", "proj_out", bias=False)
     for side in ("encoder", "decoder"):
-        root = f"model.{side}"
-        state[f"{root}.embed_positions.weight"] = pop(f"{side}/position_encodings/encodings")
-        norm(f"{side}/layer_norm", f"{root}.layer_norm")
+        mover.state[f"model.{side}.embed_positions.weight"] = mover.pop(f"{side}/position_encodings/encodings")
+        mover.norm(f"{side}/layer_norm", f"model.{side}.layer_norm")
         for i in range(_count_layers(arrays, side)):
-            source, target = f"{side}/layer_{i}", f"{root}.layers.{i}"
-            norm(f"{source}/self_attention/layer_norm", f"{target}.self_attn_layer_norm")
-            move(f"{source}/self_attention/linear_0", f"{target}.self_attn.", ("q_proj", "k_proj", "v_proj"))
-            move(f"{source}/self_attention/linear_1", f"{target}.self_attn.out_proj")
-            if side == "decoder":
-                norm(f"{source}/attention/layer_norm", f"{target}.encoder_attn_layer_norm")
-                move(f"{source}/attention/linear_0", f"{target}.encoder_attn.q_proj")
-                move(f"{source}/attention/linear_1", f"{target}.encoder_attn.", ("k_proj", "v_proj"))
-                move(f"{source}/attention/linear_2", f"{target}.encoder_attn.out_proj")
-            norm(f"{source}/ffn/layer_norm", f"{target}.final_layer_norm")
-            move(f"{source}/ffn/linear_0", f"{target}.fc1")
-            move(f"{source}/ffn/linear_1", f"{target}.fc2")
-    if left:
-        raise ModelFetchError(f"model.bin: arrays of no known use: {', '.join(sorted(left)[:5])}")
-    return state
+            _move_layer(mover, f"{side}/layer_{i}", f"model.{side}.layers.{i}", cross=side == "decoder")
+    if mover.left:
+        raise ModelFetchError(f"model.bin: arrays of no known use: {', '.join(sorted(mover.left)[:5])}")
+    return mover.state
+
+
+def _move_layer(mover: "_Mover", source: str, target: str, cross: bool) -> None:
+    mover.norm(f"{source}/self_attention/layer_norm", f"{target}.self_attn_layer_norm")
+    mover.move(f"{source}/self_attention/linear_0", f"{target}.self_attn.", ("q_proj", "k_proj", "v_proj"))
+    mover.move(f"{source}/self_attention/linear_1", f"{target}.self_attn.out_proj")
+    if cross:
+        mover.norm(f"{source}/attention/layer_norm", f"{target}.encoder_attn_layer_norm")
+        mover.move(f"{source}/attention/linear_0", f"{target}.encoder_attn.q_proj")
+        mover.move(f"{source}/attention/linear_1", f"{target}.encoder_attn.", ("k_proj", "v_proj"))
+        mover.move(f"{source}/attention/linear_2", f"{target}.encoder_attn.out_proj")
+    mover.norm(f"{source}/ffn/layer_norm", f"{target}.final_layer_norm")
+    mover.move(f"{source}/ffn/linear_0", f"{target}.fc1")
+    mover.move(f"{source}/ffn/linear_1", f"{target}.fc2")
+
+
+class _Mover:
+    """Arrays not yet used (``left``) and the state dict made of the others (``state``)."""
+
+    def __init__(self, arrays: dict[str, "np.ndarray"]) -> None:
+        self.left = dict(arrays)
+        self.state: dict[str, np.ndarray] = {}
+
+    def pop(self, name: str) -> "np.ndarray":
+        if name not in self.left:
+            raise ModelFetchError(f"model.bin: array {name!r} is missing; the file is not a Whisper model")
+        return self.left.pop(name)
+
+    def check(self, name: str, value: int | None) -> None:
+        """Use up a setting; where ``value`` is given it must be that."""
+        found = self.pop(name)
+        if value is not None and found.tolist() != value:
+            raise ModelFetchError(f"model.bin: {name} is {found.tolist()}, Whisper has {value}")
+
+    def norm(self, source: str, target: str) -> None:
+        self.state[f"{target}.weight"] = self.pop(f"{source}/gamma")
+        self.state[f"{target}.bias"] = self.pop(f"{source}/beta")
+
+    def move(self, source: str, target: str, parts: tuple[str, ...] = ("",), bias: bool = True) -> None:
+        """Move weight (and bias) of one layer, split evenly over the named parts."""
+        self._split(self.pop(f"{source}/weight"), source, target, parts, "weight")
+        if bias:
+            self._split(self.pop(f"{source}/bias"), source, target, parts, "bias")
+
+    def _split(self, array: "np.ndarray", source: str, target: str, parts: tuple[str, ...], piece: str) -> None:
+        step, rest = divmod(array.shape[0] if array.ndim else 0, len(parts))
+        if rest:
+            raise ModelFetchError(f"model.bin: {source}/{piece} of {array.shape} does not split into {len(parts)}")
+        for i, part in enumerate(parts):
+            chunk = array[i * step : (i + 1) * step]
+            if (part, piece) != ("k_proj", "bias"):
+                self.state[f"{target}{part}.{piece}"] = chunk
+            elif chunk.any():
+                raise ModelFetchError(f"model.bin: {source} has a key bias; Whisper has none")
 
 
 def _count_layers(arrays: dict[str, "np.ndarray"], side: str) -> int:

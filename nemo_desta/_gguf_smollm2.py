@@ -1,7 +1,8 @@
 """Convert SmolLM2-135M-Instruct from GGUF (Q4_1) to a plain Hugging Face folder.
 
-The weights are de-quantised by transformers and saved in float32: a de-quantised value is ``scale * q + minimum``, which
-neither float16 nor bfloat16 holds exactly. The tokenizer, its ChatML template included, is the one in the GGUF file.
+The weights are de-quantised by transformers and saved in float32: a de-quantised value is ``scale * q + minimum``,
+which neither float16 nor bfloat16 holds exactly. The tokenizer, its ChatML template included, is the one in the GGUF
+file.
 """
 
 from pathlib import Path
