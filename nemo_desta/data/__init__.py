@@ -1,1 +1,1 @@
-"""Conversations, the dataset, and the batch contract."""
+"""Conversations, the dataset, and the batch contract. Importing this imports nothing heavy."""

@@ -1,0 +1,60 @@
+"""Where the samples of a clip are: a file, or a member of a tar shard. Loaded only when a batch is built."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from nemo_desta.audio import MAX_DURATION, load_audio
+from nemo_desta.errors import AudioError
+
+__all__ = ["Clip"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Address of one clip; equal clips are equal objects, so a batch loads and encodes each once.
+
+    Attributes:
+        path: the audio file, or the tar shard that holds it.
+        member: name inside the shard; empty for a plain file.
+        offset: first byte of the member's data in the shard.
+        size: bytes of the member.
+    """
+
+    path: str
+    member: str = ""
+    offset: int = 0
+    size: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else self.path
+
+    def load(self, max_duration: float = MAX_DURATION) -> np.ndarray:
+        """Samples, float32 (num_samples,), 16 kHz mono.
+
+        Raises:
+            AudioError: missing, empty, undecodable, not finite, or longer than `max_duration` seconds.
+        """
+        if not self.member:
+            return load_audio(self.path, max_duration)
+        suffix = PurePosixPath(self.member).suffix
+        with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
+            copy.write(self._read_bytes())
+            copy.flush()
+            try:
+                return load_audio(copy.name, max_duration)
+            except AudioError as err:
+                raise AudioError(str(err).replace(copy.name, str(self))) from err
+
+    def _read_bytes(self) -> bytes:
+        try:
+            with Path(self.path).open("rb") as shard:
+                shard.seek(self.offset)
+                data = shard.read(self.size)
+        except OSError as err:
+            raise AudioError(f"{self}: the shard cannot be read ({err}).") from err
+        if len(data) != self.size:
+            raise AudioError(f"{self}: the shard ends after {len(data)} of {self.size} bytes; copy it again.")
+        return data

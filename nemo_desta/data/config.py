@@ -1,0 +1,113 @@
+"""The `data` section of a YAML: checked, and completed with what NeMo's loaders need to treat conversations right."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nemo_desta.data.source import DeSTAInputConfig
+from nemo_desta.errors import ConfigError
+from nemo_desta.schema import suggest
+
+__all__ = ["DataConfig", "resolve_data_cfg"]
+
+_SPLITS = ("train_ds", "validation_ds", "test_ds")
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """The `data` section."""
+
+    train_ds: Any = None
+    """NeMo's LhotseDataLoadingConfig: input_cfg, batch_size (or batch_tokens), max_tokens, shuffle, seed, num_workers, ..."""
+    validation_ds: Any = None
+    """The same keys, shared by the sets under `datasets: {<name>: {input_cfg: ...}}`, which can override them."""
+    test_ds: Any = None
+    """As validation_ds."""
+    max_bad_share: float = 0.01
+    """Share of records with unreadable audio above which the run stops; 0 stops at the first."""
+
+
+def resolve_data_cfg(cfg: DictConfig | dict) -> DictConfig:
+    """A checked copy of the `data` section in which every loader
+
+    - measures conversations by their tokens (`use_multimodal_sampling`, `measure_total_length`),
+    - drops what is left out (`min_tokens` of at least 1, see DeSTAConversation),
+    - counts what exceeds its `max_tokens` (handed to the `desta` entries as `max_length`),
+    - has one fixed shuffling seed for all ranks in place of NeMo's default, a random one a rank, which would repeat
+      some records and lose others (streamed tar shards: one a worker, as they need it).
+
+    Raises:
+        ConfigError: unknown keys or impossible values; all of them at once.
+    """
+    data = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
+    problems = list(_unknown(data, {f.name for f in dataclasses.fields(DataConfig)}, "data"))
+    for split in _SPLITS:
+        section = data.get(split)
+        if section is None:
+            data.pop(split, None)
+        elif split == "train_ds":
+            problems += _resolve_loader(section, f"data.{split}", streaming=True)
+        elif not section.get("datasets"):
+            problems.append(f"data.{split} needs its sets under datasets: <name>: (a single one, too).")
+        else:
+            shared = {k: v for k, v in section.items() if k != "datasets"}
+            problems += _unknown(shared, _loader_keys(), f"data.{split}")
+            for name, item in section["datasets"].items():
+                merged = {**shared, **(item or {})}
+                problems += _resolve_loader(merged, f"data.{split}.datasets.{name}", streaming=False)
+                section["datasets"][name] = merged
+    if problems:
+        raise ConfigError("the data section is wrong:\n  " + "\n  ".join(dict.fromkeys(problems)))
+    return OmegaConf.create(data)
+
+
+def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
+    yield from _unknown(loader, _loader_keys(), where)
+    if isinstance(loader.get("input_cfg"), str | Path):
+        path = Path(loader["input_cfg"])
+        if not path.is_file():
+            yield f"{where}.input_cfg names {str(path)!r}, which is no file."
+            return
+        loader["input_cfg"] = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    if not loader.get("input_cfg"):
+        yield f"{where} has no input_cfg; list its data there, such as [{{type: desta, manifest_filepath: train.jsonl}}]."
+        return
+    entries = list(_entries(loader["input_cfg"]))
+    for number, entry in enumerate(e for e in entries if e.get("type") == "desta"):
+        yield from _unknown(entry, _entry_keys(), f"{where}.input_cfg[{number}]")
+        if entry.get("max_length") is None:
+            entry["max_length"] = loader.get("max_tokens")
+    streamed = streaming and (loader.get("force_iterable_dataset") or any(e.get("tarred_filepaths") for e in entries))
+    if streamed and loader.get("num_workers", 0) < 1:
+        yield f"{where}.num_workers must be at least 1 for tar shards: with 0, every rank would read the same stream."
+    loader["min_tokens"] = max(1, loader.get("min_tokens") or 1)
+    loader["use_multimodal_sampling"] = loader["measure_total_length"] = loader["pretokenize"] = True
+    if loader.get("seed") is None:
+        loader["seed"] = 42
+    if loader.get("shard_seed", "trng") == "trng":
+        loader["shard_seed"] = "randomized" if streamed else loader["seed"]
+
+
+def _entries(input_cfg: list[dict]) -> Iterator[dict]:
+    for entry in input_cfg:
+        if entry.get("type") == "group":
+            yield from _entries(entry["input_cfg"])
+        else:
+            yield entry
+
+
+def _loader_keys() -> set[str]:
+    from nemo.collections.common.data.lhotse.dataloader import LhotseDataLoadingConfig
+
+    return {f.name for f in dataclasses.fields(LhotseDataLoadingConfig)}
+
+
+def _entry_keys() -> set[str]:
+    return {f.name for f in dataclasses.fields(DeSTAInputConfig)} | {"shuffle", "shard_seed", "force_finite"}
+
+
+def _unknown(section: dict, known: set[str], where: str) -> Iterator[str]:
+    yield from (f"{where}.{key} is unknown{suggest(key, known)}" for key in section if key not in known)

@@ -1,0 +1,132 @@
+"""The `input_cfg` type `desta`: records from JSONL files or tar shards as a lazy Lhotse CutSet."""
+
+import os
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lhotse import CutSet
+from lhotse.dataset.dataloading import resolve_seed
+
+from nemo_desta.data.clip import Clip
+from nemo_desta.data.conversation import DeSTAConversation
+from nemo_desta.data.shards import expand_paths, read_shard
+from nemo_desta.errors import ConfigError, RecordError
+from nemo_desta.record import Record, read_records, resolve_audio
+
+__all__ = ["DeSTAInputConfig", "DeSTASource", "read_desta"]
+
+
+@dataclass
+class DeSTAInputConfig:
+    """One entry of `input_cfg` with `type: desta`. Exactly one of the two file keys is given."""
+
+    type: str = "desta"
+    manifest_filepath: Any = None
+    """JSONL file(s) of records: a path, a list, or a pattern. Sampled in the training process, one pass an epoch."""
+    tarred_filepaths: Any = None
+    """Tar shard(s) as written by write_tar_shards. Streamed by the workers, without end in training."""
+    audio_root: str | None = None
+    """Folder of the clips named in a JSONL file; the file's own folder by default."""
+    max_length: int | None = None
+    """Longest sequence in tokens; longer records are skipped and counted. The set's max_tokens by default."""
+    weight: float | None = None
+    """Share of this entry in a mix; all entries have one or none has."""
+    tags: Any = None
+    """Attributes put on each conversation."""
+
+
+class DeSTASource:
+    """Re-iterable source of conversations.
+
+    In a worker process of a streaming loader, shards are divided among workers and ranks: each is read once a pass.
+
+    Args:
+        paths: JSONL files or tar shards.
+        tarred: whether they are tar shards.
+        audio_root: for JSONL, see DeSTAInputConfig.
+        max_length: see DeSTAInputConfig.
+        shuffle: whether the order of the files changes with each pass.
+        seed: an int, or NeMo's "trng" or "randomized".
+    """
+
+    def __init__(
+        self,
+        paths: list[str],
+        tarred: bool,
+        audio_root: str | None = None,
+        max_length: int | None = None,
+        shuffle: bool = False,
+        seed: int | str = 0,
+    ) -> None:
+        self.paths, self.tarred, self.audio_root = paths, tarred, audio_root
+        self.max_length, self.shuffle, self.seed = max_length, shuffle, seed
+        self._passes = 0
+
+    def __iter__(self) -> Iterator[DeSTAConversation]:
+        paths, empty = self._own_paths(), True
+        for path in paths:
+            for record, clips in self._read(path):
+                empty = False
+                yield DeSTAConversation(record, clips, where=path, max_length=self.max_length)
+        if empty:
+            raise RecordError(f"no record in {', '.join(paths[:5])}; there is nothing to train on.")
+
+    def _own_paths(self) -> list[str]:
+        paths = list(self.paths)
+        worker = torch.utils.data.get_worker_info()
+        if self.tarred and worker is not None:
+            rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+            parts, own = world * worker.num_workers, rank * worker.num_workers + worker.id
+            if len(paths) < parts:
+                raise ConfigError(
+                    f"{len(paths)} shards for {world} ranks with {worker.num_workers} workers each; "
+                    "write smaller shards, or lower num_workers."
+                )
+            paths = paths[own::parts]
+        if self.shuffle and self.tarred:
+            random.Random(resolve_seed(self.seed) + self._passes).shuffle(paths)
+            self._passes += 1
+        return paths
+
+    def _read(self, path: str) -> Iterator[tuple[Record, tuple[Clip, ...]]]:
+        if self.tarred:
+            yield from read_shard(path)
+            return
+        root = self.audio_root or Path(path).parent
+        for record in read_records(path):
+            try:
+                clips = tuple(Clip(str(resolve_audio(root, a.audio))) for a in record.audios)
+            except RecordError as err:
+                raise RecordError(f"{path}: record {record.id}: {err}") from err
+            yield record, clips
+
+
+def read_desta(config: Mapping[str, Any]) -> tuple[CutSet, bool]:
+    """NeMo's parser for one `input_cfg` entry.
+
+    Returns:
+        The conversations, and whether they are to be streamed inside the workers (tar shards).
+
+    Raises:
+        ConfigError: neither or both of the file keys are given.
+    """
+    manifest, tarred = config.get("manifest_filepath"), config.get("tarred_filepaths")
+    if (manifest is None) == (tarred is None):
+        raise ConfigError("an input_cfg entry of type desta needs manifest_filepath (JSONL) or tarred_filepaths (tar), not both.")
+    source = DeSTASource(
+        expand_paths(manifest if tarred is None else tarred),
+        tarred=tarred is not None,
+        audio_root=config.get("audio_root"),
+        max_length=config.get("max_length"),
+        shuffle=config.get("shuffle", False),
+        seed=config.get("shard_seed", 0),
+    )
+    cuts = CutSet(source)
+    endless = tarred is not None or config.get("force_iterable_dataset", False)
+    if endless and not config.get("force_finite", False):
+        cuts = cuts.repeat(preserve_id=True)
+    return cuts, tarred is not None
