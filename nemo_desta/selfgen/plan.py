@@ -1,0 +1,129 @@
+"""Which rows there are: cuts read lazily, their names made unique, each with its records still without response."""
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lhotse import CutSet, RecordingSet, SupervisionSet, load_manifest_lazy
+
+from nemo_desta.errors import SelfGenError
+from nemo_desta.selfgen.prompts import stable_hash
+
+__all__ = ["CutSource", "audio_path"]
+
+_EDGE = 0.01  # seconds by which a cut may miss its recording's end, rounding of durations
+
+
+class CutSource:
+    """The cuts of one or more manifests, each under a unique name, however often they are iterated.
+
+    A cut's name is its id. Where ids repeat (several corpora, stems that occur in many folders), every one of them
+    is named `<id>@<hash of its audio path and span>`, so names depend on no order.
+
+    Args:
+        paths: cut manifests, recording manifests (their supervisions lie beside them, named in Lhotse's way:
+            `x_recordings_train.jsonl.gz`, `x_supervisions_train.jsonl.gz`), or Shar folders.
+
+    Attributes:
+        count: of cuts.
+        fingerprint: of the names, in order.
+
+    Raises:
+        SelfGenError: a path is missing or no such manifest, the input is empty, or holds the same cut twice.
+    """
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
+        self.paths = [Path(p) for p in paths]
+        if not self.paths:
+            raise SelfGenError("no input; give at least one manifest of cuts.")
+        ids = array("Q", (stable_hash(cut.id) for cut in self._raw()))
+        self.count = len(ids)
+        if not self.count:
+            raise SelfGenError(f"{', '.join(map(str, self.paths))}: no cuts in it.")
+        self._repeated = _repeats(ids)
+        digest = hashlib.blake2b(digest_size=16)
+        named = array("Q")
+        for name, _ in self:
+            digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
+            if self._repeated:
+                named.append(stable_hash(name))
+        self.fingerprint = digest.hexdigest()
+        twice = _repeats(named)
+        if twice:
+            name = next(n for n, _ in self if stable_hash(n) in twice)
+            raise SelfGenError(f"the cut {name!r} stands {len(twice) and 'more than once'} in the input, same audio and span; take one out.")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """(unique name, cut), in input order."""
+        for cut in self._raw():
+            yield (self._long_name(cut) if self._repeated and stable_hash(cut.id) in self._repeated else cut.id), cut
+
+    def _raw(self) -> Iterator[Any]:
+        for path in self.paths:
+            yield from _open(path)
+
+    @staticmethod
+    def _long_name(cut: Any) -> str:
+        recording = getattr(cut, "recording", None)
+        audio = recording.sources[0].source if recording is not None and recording.sources else ""
+        return f"{cut.id}@{stable_hash(str(audio), round(getattr(cut, 'start', 0.0), 3), round(cut.duration, 3)):016x}"
+
+
+def audio_path(cut: Any, root: Path) -> str:
+    """Path of a cut's audio file relative to the data root, with forward slashes.
+
+    Raises:
+        SelfGenError: the cut is not one whole, unchanged audio file, or the file is missing or outside the root.
+    """
+    recording = getattr(cut, "recording", None)
+    if recording is None or len(recording.sources) != 1 or recording.sources[0].type != "file":
+        raise SelfGenError("its audio is not one file; write the audio first (CutSet.save_audios)")
+    if abs(cut.start) > _EDGE or abs(cut.duration - recording.duration) > _EDGE:
+        raise SelfGenError("it is a part of its recording; write the parts as files first (CutSet.save_audios)")
+    if any(_name_of(t) != "Resample" for t in recording.transforms or ()):
+        raise SelfGenError("its recording is changed on the fly; write the audio first (CutSet.save_audios)")
+    source = Path(recording.sources[0].source)
+    file = Path(os.path.abspath(source if source.is_absolute() or source.is_file() else root / source))
+    if not file.is_file():
+        raise SelfGenError(f"no audio file at {file}")
+    try:
+        return file.relative_to(os.path.abspath(root)).as_posix()
+    except ValueError:
+        raise SelfGenError(f"{file} is outside the data root {root}; give audio_root=<a folder above all audio>") from None
+
+
+def _open(path: Path) -> Iterable[Any]:
+    if path.is_dir():
+        return _checked(path, lambda: CutSet.from_shar(in_dir=path))
+    if not path.is_file():
+        raise SelfGenError(f"{path}: no such file; give a Lhotse manifest of cuts or recordings, or a Shar folder.")
+    manifest = _checked(path, lambda: load_manifest_lazy(path))
+    if isinstance(manifest, RecordingSet):
+        beside = path.with_name(path.name.replace("recordings", "supervisions"))
+        supervisions = SupervisionSet.from_file(beside) if beside != path and beside.is_file() else None
+        return _checked(path, lambda: CutSet.from_manifests(recordings=manifest, supervisions=supervisions))
+    if not isinstance(manifest, CutSet):
+        raise SelfGenError(f"{path}: holds a {type(manifest).__name__}; give cuts or recordings.")
+    return manifest
+
+
+def _checked(path: Path, load) -> Any:
+    try:
+        return load()
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, OSError) as err:
+        raise SelfGenError(f"{path}: not readable as a Lhotse manifest ({type(err).__name__}: {err}).") from err
+
+
+def _name_of(transform: Any) -> str:
+    return transform.get("name", "") if isinstance(transform, dict) else type(transform).__name__
+
+
+def _repeats(hashes: array) -> set[int]:
+    ordered = sorted(hashes)
+    return {a for a, b in zip(ordered, ordered[1:], strict=False) if a == b}
