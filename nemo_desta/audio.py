@@ -1,6 +1,7 @@
 """Reading audio files: any rate, channel count and common format to 16 kHz mono float32."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ __all__ = ["MAX_DURATION", "SAMPLING_RATE", "check_waveform", "load_audio"]
 
 SAMPLING_RATE = 16_000
 """Hz, what Whisper hears."""
+
+_STREAMED_WAV = 0x7FFFF000
+"""Sizes from here on stand in headers of wav files written to a pipe, whose writers did not know the length."""
 
 MAX_DURATION = 30.0
 """Seconds, one Whisper window. A longer clip is refused, never cut."""
@@ -39,6 +43,7 @@ def load_audio(path: str | os.PathLike[str], max_duration: float = MAX_DURATION)
             if file.frames > (max_duration + 1.0) * file.samplerate:
                 raise _too_long(path, file.frames / file.samplerate, max_duration)
             samples, rate = file.read(dtype="float32", always_2d=True), file.samplerate
+            _refuse_truncated(path, file, len(samples))
     except soundfile.SoundFileError as err:
         raise AudioError(f"{path}: cannot be decoded ({err}); convert it to wav, flac, ogg or mp3.") from err
     mono = samples.mean(axis=1) if len(samples) else np.zeros(0, np.float32)
@@ -46,6 +51,16 @@ def load_audio(path: str | os.PathLike[str], max_duration: float = MAX_DURATION)
     if rate != SAMPLING_RATE:
         mono = soxr.resample(mono, rate, SAMPLING_RATE)
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _refuse_truncated(path: Path, file: soundfile.SoundFile, num_samples: int) -> None:
+    """A file that ends before its header says is a broken download; libsndfile reads it without a word."""
+    log = re.search(r"^ *data *: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    promised, found = map(int, log.groups()) if log else (0, 0)
+    cut = found < promised < _STREAMED_WAV
+    if cut or num_samples < file.frames:
+        share = found / promised if cut else num_samples / file.frames
+        raise AudioError(f"{path}: the file is truncated ({share:.0%} of its samples are there); fetch it again.")
 
 
 def check_waveform(samples: np.ndarray, rate: int, where: str, max_duration: float = MAX_DURATION) -> None:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tokenizers import AddedToken
+
 from nemo_desta.errors import RenderError
 from nemo_desta.record import AUDIO_LOCATOR, Message, parse_messages
 
@@ -46,7 +48,8 @@ class Renderer:
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template and an end-of-sequence token; it is copied.
         num_queries: audio places per clip (Q).
-        locator: the text that marks a clip in message contents.
+        locator: token that stands for a clip while the template is tokenised (`audio_locator` of official
+            checkpoints). Message contents always mark a clip by the record's own <|AUDIO|>.
         placeholder: token whose id fills the audio places (official checkpoints name one); None takes the
             end-of-sequence id. Its embedding is never read.
         max_transcript_tokens: transcripts are cut to this many tokens (100 in the official training).
@@ -71,6 +74,9 @@ class Renderer:
             raise RenderError(f"tokenizer {name!r} has no end-of-sequence token; the model could never learn to stop.")
         self.tokenizer = copy.deepcopy(tokenizer)
         self.tokenizer.add_tokens([locator, _LITERAL], special_tokens=True)
+        named = _named_by_template(tokenizer)
+        self._plain = copy.deepcopy(tokenizer)
+        self._plain.add_tokens([AddedToken(t, special=True, normalized=False) for t in named], special_tokens=True)
         self.num_queries = num_queries
         self.locator = locator
         self.max_transcript_tokens = max_transcript_tokens
@@ -78,8 +84,10 @@ class Renderer:
         self.placeholder_id = self.eos_id if placeholder is None else self._single_id(placeholder)
         self._locator_id = self._single_id(locator)
         self._literal_id = self._single_id(_LITERAL)
-        special = {*self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab()} - {""}
-        self._special = re.compile("|".join(re.escape(s) for s in sorted(special, key=len, reverse=True)))
+        special = {t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special}
+        special |= {*self.tokenizer.all_special_tokens, AUDIO_LOCATOR} - {""}
+        self._special = _any_of(special)
+        self._control = _any_of(special | named)
         self.system_role = self._accepts_system_role()
 
     def _single_id(self, token: str) -> int:
@@ -103,8 +111,12 @@ class Renderer:
         return "probe-of-the-system-role" in text
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of plain text; control tokens in it stay text."""
+        """Ids of what the LLM itself says; special tokens in it stay text, its added words (`<think>`) are tokens."""
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+    def _encode_plain(self, text: str) -> list[int]:
+        """Ids of text from outside; whatever the template could mean something by stays text."""
+        return self._plain.encode(text, add_special_tokens=False, split_special_tokens=True)
 
     def render(
         self,
@@ -147,20 +159,21 @@ class Renderer:
         fill = None if substitutes is None else iter(substitutes)
         turns = []
         for message in messages:
-            segments = message.content.split(self.locator) if message.audios else [message.content]
+            segments = message.content.split(AUDIO_LOCATOR) if message.audios else [message.content]
+            control = self._special if message.role == "assistant" else self._control
             if fill is None:
-                content = self.locator.join(self._protect(s, pieces) for s in segments)
+                content = self.locator.join(self._protect(s, pieces, control) for s in segments)
             else:
-                content = self._protect(segments[0] + "".join(next(fill) + s for s in segments[1:]), pieces)
+                content = self._protect(segments[0] + "".join(next(fill) + s for s in segments[1:]), pieces, control)
             turns.append({"role": message.role, "content": content})
         return turns if self.system_role else _fold_system(turns)
 
-    def _protect(self, text: str, pieces: list[list[int]]) -> str:
+    def _protect(self, text: str, pieces: list[list[int]], control: re.Pattern) -> str:
         def mark(match: re.Match) -> str:
-            pieces.append(self.encode_text(match.group()))
+            pieces.append(self._encode_plain(match.group()))
             return _LITERAL
 
-        return self._special.sub(mark, text)
+        return control.sub(mark, text)
 
     def _apply_template(self, turns: list[dict], where: str) -> list[int]:
         continued = turns[-1]["role"] == "assistant"
@@ -176,7 +189,7 @@ class Renderer:
     def _transcript(self, text: str | None, where: str, clip: int) -> list[int]:
         if text is None:
             raise RenderError(f"{where}: clip {clip} has no transcript; give its text, or ' ' when nothing is spoken, or transcribe it first.")
-        return self.encode_text(text)[: self.max_transcript_tokens]
+        return self._encode_plain(text)[: self.max_transcript_tokens]
 
     def _splice(self, ids: list[int], pieces: list[list[int]], transcripts: list[list[int]], where: str) -> Rendered:
         out, literals, clips = Rendered(), iter(pieces), iter(transcripts)
@@ -200,6 +213,17 @@ class Renderer:
             )
         out.target_mask = [False] * len(out.input_ids)
         return out
+
+
+def _named_by_template(tokenizer) -> set[str]:
+    """Added tokens that are not special but that the chat template writes or looks for, such as Qwen's <tool_call>."""
+    template = str(tokenizer.chat_template)
+    added = (t.content for t in tokenizer.added_tokens_decoder.values() if not t.special)
+    return {t for t in added if t.strip() and t in template}
+
+
+def _any_of(texts: set[str]) -> re.Pattern:
+    return re.compile("|".join(re.escape(t) for t in sorted(texts, key=len, reverse=True)))
 
 
 def _fold_system(turns: list[dict]) -> list[dict]:

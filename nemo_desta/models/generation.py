@@ -1,16 +1,14 @@
 """Answering: batched generation over conversations with any number of clips."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nemo_desta.audio import load_audio
-from nemo_desta.models.scoring import batches_by_length, make_batch
+from nemo_desta.models.scoring import backbone_only, batches_by_kind, load_clip, make_batch
 from nemo_desta.modules.transcriber import Transcriber
-from nemo_desta.record import Message, parse_messages, resolve_audio
+from nemo_desta.record import AUDIO_LOCATOR, Message, parse_messages
 
 if TYPE_CHECKING:
     from nemo_desta.models.desta import DeSTAModel
@@ -20,25 +18,26 @@ __all__ = ["generate", "transcribe", "wrap_audio"]
 START, END = "<start_audio>", "<end_audio>"
 
 
-def wrap_audio(message: Message, locator: str) -> Message:
+def wrap_audio(message: Message) -> Message:
     """Put every clip between <start_audio> and <end_audio>, as in training; what is wrapped already stays as it is.
 
     The official `generate` wraps too, but would wrap twice.
     """
     if not message.audios:
         return message
-    wrapped = START + locator + END
-    content = message.content.replace(wrapped, locator).replace(locator, wrapped)
+    wrapped = START + AUDIO_LOCATOR + END
+    content = message.content.replace(wrapped, AUDIO_LOCATOR).replace(AUDIO_LOCATOR, wrapped)
     return replace(message, content=content)
 
 
 def transcribe(model: "DeSTAModel", conversations: Sequence[Sequence[Message]], audio_root: str | None) -> list[tuple[Message, ...]]:
     """Fill in transcripts that are None; what the caller supplied is never touched. Each file is heard once."""
-    missing = {a.audio for c in conversations for m in c for a in m.audios if a.text is None}
+    numbered = [(i, a) for i, c in enumerate(conversations) for m in c for a in m.audios]
+    missing = {a.audio: f"conversation {i}" for i, a in reversed(numbered) if a.text is None}
     if not missing:
         return [tuple(c) for c in conversations]
     transcriber = _transcriber(model)
-    texts = {name: transcriber(load_audio(resolve_audio(audio_root, name))) for name in sorted(missing)}
+    texts = {name: transcriber(load_clip(audio_root, name, where)) for name, where in sorted(missing.items())}
 
     def fill(message: Message) -> Message:
         return replace(message, audios=tuple(a if a.text is not None else replace(a, text=texts[a.audio]) for a in message.audios))
@@ -76,27 +75,24 @@ def generate(
     """
     model.eval()
     parsed = [parse_messages(c, f"conversation {i}") for i, c in enumerate(conversations)]
-    parsed = [tuple(wrap_audio(m, model.config.locator) for m in c) for c in parsed]
+    parsed = [tuple(wrap_audio(m) for m in c) for c in parsed]
     parsed = transcribe(model, parsed, audio_root)
     rendered = [model.renderer.render(c, where=f"conversation {i}") for i, c in enumerate(parsed)]
     audios = [[a for m in c for a in m.audios] for c in parsed]
     out = [""] * len(parsed)
-    for with_audio in (True, False):
-        members = [i for i in range(len(parsed)) if bool(audios[i]) == with_audio]
-        for rows in batches_by_length([len(rendered[i].input_ids) for i in members], batch_size):
-            rows = [members[r] for r in rows]
-            batch = make_batch(model, [rendered[i] for i in rows], [audios[i] for i in rows], audio_root)
-            texts = _generate_batch(model, batch, with_audio, max_new_tokens=max_new_tokens, do_sample=do_sample, **sampling)
-            for i, text in zip(rows, texts, strict=True):
-                out[i] = text
+    for rows in batches_by_kind([bool(a) for a in audios], [len(r.input_ids) for r in rendered], batch_size):
+        names = [f"conversation {i}" for i in rows]
+        batch = make_batch(model, [rendered[i] for i in rows], [audios[i] for i in rows], audio_root, names)
+        texts = _generate_batch(model, batch, max_new_tokens=max_new_tokens, do_sample=do_sample, **sampling)
+        for i, text in zip(rows, texts, strict=True):
+            out[i] = text
     return out
 
 
-def _generate_batch(model: "DeSTAModel", batch: dict, with_audio: bool, **sampling: Any) -> list[str]:
+def _generate_batch(model: "DeSTAModel", batch: dict, **sampling: Any) -> list[str]:
     eos = model.llm.generation_config.eos_token_id
     stops = {model.renderer.eos_id, *([eos] if isinstance(eos, int) else eos or [])}
-    plain = nullcontext() if with_audio or model.config.lora is None else model.llm.disable_adapter()
-    with plain:
+    with backbone_only(model, len(batch["audio_index"])):
         ids = model.llm.generate(
             inputs_embeds=model.embed(batch),
             attention_mask=batch["attention_mask"].long(),

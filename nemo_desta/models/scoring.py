@@ -1,21 +1,23 @@
 """Log-probabilities: of a record's target, and of several possible answers to one conversation."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nemo_desta.audio import load_audio
 from nemo_desta.data.batch import collate, to_device
-from nemo_desta.errors import RecordError
+from nemo_desta.errors import AudioError, RecordError
 from nemo_desta.record import AudioRef, Message, Record, parse_messages, resolve_audio
 from nemo_desta.rendering import Rendered
 
 if TYPE_CHECKING:
     from nemo_desta.models.desta import DeSTAModel
 
-__all__ = ["batches_by_length", "make_batch", "score", "score_choices"]
+__all__ = ["backbone_only", "batches_by_kind", "batches_by_length", "load_clip", "make_batch", "score", "score_choices"]
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -24,13 +26,50 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def make_batch(model: "DeSTAModel", rendered: Sequence[Rendered], audios: Sequence[Sequence[AudioRef]], audio_root: str | None) -> dict:
-    """Load the clips of rendered conversations, each distinct file once, and collate on the model's device."""
+def make_batch(
+    model: "DeSTAModel",
+    rendered: Sequence[Rendered],
+    audios: Sequence[Sequence[AudioRef]],
+    audio_root: str | None,
+    ids: Sequence[str] | None = None,
+) -> dict:
+    """Load the clips of rendered conversations, each distinct file once, and collate on the model's device.
+
+    Raises:
+        AudioError, RecordError: a clip cannot be read; the conversation is named by `ids`, else by its number.
+    """
+    ids = [f"conversation {i}" for i in range(len(rendered))] if ids is None else ids
     files: dict[str, int] = {}
-    index = [[files.setdefault(a.audio, len(files)) for a in refs] for refs in audios]
-    clips = [load_audio(resolve_audio(audio_root, name)) for name in files]
-    ids = [str(i) for i in range(len(rendered))]
+    clips: list[np.ndarray] = []
+    for where, refs in zip(ids, audios, strict=True):
+        for name in (a.audio for a in refs):
+            if name not in files:
+                files[name] = len(clips)
+                clips.append(load_clip(audio_root, name, where))
+    index = [[files[a.audio] for a in refs] for refs in audios]
     return to_device(collate(rendered, clips, index, ids, model.renderer.eos_id), model.device)
+
+
+def load_clip(audio_root: str | None, name: str, where: str) -> np.ndarray:
+    """The samples of a clip; errors begin with `where`."""
+    try:
+        return load_audio(resolve_audio(audio_root, name))
+    except (AudioError, RecordError) as err:
+        raise type(err)(f"{where}: {err}") from err
+
+
+def backbone_only(model: "DeSTAModel", num_clips: int) -> AbstractContextManager:
+    """Turns LoRA off where no clip is spoken of: there the model is its backbone."""
+    return nullcontext() if num_clips or model.config.lora is None else model.llm.disable_adapter()
+
+
+def batches_by_kind(has_audio: Sequence[bool], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """As batches_by_length, conversations with and without audio kept apart."""
+    out = []
+    for kind in (True, False):
+        members = [i for i, audio in enumerate(has_audio) if audio == kind]
+        out += [[members[r] for r in rows] for rows in batches_by_length([lengths[i] for i in members], batch_size)]
+    return out
 
 
 @torch.inference_mode()
@@ -44,9 +83,11 @@ def score(model: "DeSTAModel", records: Sequence[Record | dict], audio_root: str
     parsed = [r if isinstance(r, Record) else Record.from_dict({"id": str(i), **r}, f"record {i}") for i, r in enumerate(records)]
     rendered = [model.renderer.render(r.messages, r.response, where=f"record {r.id}") for r in parsed]
     out: list[Tensor | None] = [None] * len(parsed)
-    for rows in batches_by_length([len(r.input_ids) for r in rendered], batch_size):
-        batch = make_batch(model, [rendered[i] for i in rows], [parsed[i].audios for i in rows], audio_root)
-        logits, labels = model(batch)
+    for rows in batches_by_kind([bool(r.audios) for r in parsed], [len(r.input_ids) for r in rendered], batch_size):
+        names = [f"record {parsed[i].id}" for i in rows]
+        batch = make_batch(model, [rendered[i] for i in rows], [parsed[i].audios for i in rows], audio_root, names)
+        with backbone_only(model, len(batch["audio_index"])):
+            logits, labels = model(batch)
         chosen = _log_probs(logits, labels)
         for i, part in zip(rows, chosen.split([sum(rendered[i].target_mask) for i in rows]), strict=True):
             out[i] = part
@@ -79,10 +120,13 @@ def score_choices(
     answers = [[[*model.renderer.encode_text(c), model.renderer.eos_id] for c in group] for group in choices]
     lengths = [len(c.input_ids) + sum(map(len, a)) for c, a in zip(contexts, answers, strict=True)]
     out: list[Tensor | None] = [None] * len(parsed)
-    for rows in batches_by_length(lengths, batch_size):
+    audios = [[a for m in c for a in m.audios] for c in parsed]
+    for rows in batches_by_kind([bool(a) for a in audios], lengths, batch_size):
         packed = [_append(contexts[i], answers[i]) for i in rows]
-        batch = make_batch(model, packed, [[a for m in parsed[i] for a in m.audios] for i in rows], audio_root)
-        scores = _score_packed(model, batch, [len(contexts[i].input_ids) for i in rows], [[len(a) for a in answers[i]] for i in rows])
+        batch = make_batch(model, packed, [audios[i] for i in rows], audio_root, [f"conversation {i}" for i in rows])
+        sizes = [[len(a) for a in answers[i]] for i in rows]
+        with backbone_only(model, len(batch["audio_index"])):
+            scores = _score_packed(model, batch, [len(contexts[i].input_ids) for i in rows], sizes)
         for i, part in zip(rows, scores, strict=True):
             out[i] = part
     return out
