@@ -6,12 +6,14 @@ Both are a folder with `config.json` and `model.safetensors`. The official names
 
 import json
 import logging
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +24,7 @@ from nemo_desta.models.config import DeSTAConfig
 if TYPE_CHECKING:
     from nemo_desta.models.desta import DeSTAModel
 
-__all__ = ["check_fingerprints", "compare_fingerprints", "load", "save", "save_official"]
+__all__ = ["check_fingerprints", "compare_fingerprints", "load", "push", "save", "save_official"]
 
 MODEL_TYPE, OFFICIAL_TYPE = "nemo_desta", "desta25"
 FORMAT_VERSION = 1
@@ -56,7 +58,7 @@ def save(model: "DeSTAModel", folder: str | Path) -> None:
 
 
 def save_official(model: "DeSTAModel", folder: str | Path) -> None:
-    """Write the official DeSTA2.5 format.
+    """Write the official DeSTA2.5 format. What was opened from it comes out equal: names, other keys and weights.
 
     Raises:
         CheckpointError: the model has tapped layers or adapters that this format cannot tell of.
@@ -67,9 +69,10 @@ def save_official(model: "DeSTAModel", folder: str | Path) -> None:
     if c.lora is not None and (c.lora.r, c.lora.alpha, sorted(c.lora.target_modules)) != (16, 16, ["k_proj", "q_proj", "v_proj"]):
         raise CheckpointError("the official format knows one LoRA only (r 16, alpha 16, on q, k and v); save_pretrained keeps yours.")
     config = {
+        **model.official_config,
         "model_type": OFFICIAL_TYPE,
-        "llm_model_id": c.llm,
-        "encoder_model_id": c.encoder,
+        "llm_model_id": model.names["llm"],
+        "encoder_model_id": model.names["encoder"],
         "connector_mode": "qformer_1",
         "qformer_num_hidden_layers": c.connector.num_layers,
         "prompt_size": c.connector.num_queries,
@@ -78,6 +81,23 @@ def save_official(model: "DeSTAModel", folder: str | Path) -> None:
         "placeholder_token": c.placeholder or model.tokenizer.eos_token,
     }
     _write(folder, config, {_official_name(k): v for k, v in model.trainable_state_dict().items()})
+
+
+def push(model: "DeSTAModel", repo_id: str, private: bool = False, official: bool = False) -> str:
+    """Upload the checkpoint to a repository on the Hugging Face Hub, made if need be, and return its address.
+
+    Raises:
+        CheckpointError: the Hub cannot be reached or refuses.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        (save_official if official else save)(model, folder)
+        try:
+            api = HfApi()
+            address = str(api.create_repo(repo_id, private=private, exist_ok=True))
+            api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload DeSTA checkpoint")
+        except Exception as err:  # huggingface_hub lets its HTTP client's own errors through
+            raise CheckpointError(f"{repo_id!r} cannot be written on the Hub ({err}); check the name and `hf auth login`.") from err
+    return address
 
 
 def _official_name(name: str) -> str:
@@ -90,9 +110,16 @@ def _own_name(name: str) -> str:
 
 def _write(folder: str | Path, config: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "model.safetensors", {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        weights, text = (folder / f".{name}.{os.getpid()}.tmp" for name in ("weights", "config"))
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, weights, {"format": "pt"})
+        text.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        weights.chmod(text.stat().st_mode)  # safetensors writes 0600; a shared folder follows the umask
+        os.replace(weights, folder / "model.safetensors")
+        os.replace(text, folder / "config.json")
+    except OSError as err:
+        raise CheckpointError(f"{folder}: the checkpoint cannot be written ({err}); choose another folder.") from err
 
 
 def load(
@@ -103,8 +130,8 @@ def load(
 
     Args:
         path_or_hub_id: a folder, or a repository on the Hub.
-        llm, encoder: paths or hub ids in place of the stored names. The stored fingerprints must still fit. Names
-            stored as relative paths are tried beside the checkpoint too.
+        llm, encoder: paths or hub ids in place of the stored names. The stored fingerprints must still fit. A name
+            stored as a relative path means the folder of that name inside the checkpoint, if there is one.
         dtype: of the frozen weights; None keeps what the checkpoint says.
 
     Raises:
@@ -113,31 +140,36 @@ def load(
     folder = _folder(str(path_or_hub_id))
     stored = _read_config(folder)
     official = stored.get("model_type") == OFFICIAL_TYPE
-    config = _from_official(stored) if official else dict(stored["model"])
-    config["llm"], config["encoder"] = (
-        given or _beside(folder, config[half]) for half, given in (("llm", llm), ("encoder", encoder))
-    )
+    config = _from_official(stored, folder) if official else dict(stored["model"])
+    names = {half: str(given or config.get(half) or "") for half, given in (("llm", llm), ("encoder", encoder))}
+    config |= {half: _inside(folder, name) for half, name in names.items()}
     if dtype is not None:
         config["llm_dtype"] = config["encoder_dtype"] = str(dtype).removeprefix("torch.")
     model = cls(config)
     state = _read_state(folder)
+    if official:
+        model.official_config, model.names = stored, names
     model.load_trainable({_own_name(k): v for k, v in state.items()} if official else state, str(folder / "model.safetensors"))
     return model.eval()
 
 
 def _folder(path_or_hub_id: str) -> Path:
-    if Path(path_or_hub_id).is_dir():
-        return Path(path_or_hub_id)
+    path = Path(path_or_hub_id)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        hint = "turn a training checkpoint into a folder with `nemo-desta export`" if path.suffix == ".ckpt" else "name its folder"
+        raise CheckpointError(f"{path} is a file, a checkpoint is a folder; {hint}.")
     try:
         return Path(snapshot_download(path_or_hub_id, allow_patterns=["config.json", "*.safetensors"]))
     except (OSError, ValueError) as err:
         raise CheckpointError(f"{path_or_hub_id!r} is no folder and cannot be had from the Hub ({type(err).__name__}); check the name.") from err
 
 
-def _beside(folder: Path, name: str) -> str:
-    """A relative name that exists beside the checkpoint but not here means that one."""
+def _inside(folder: Path, name: str) -> str:
+    """A model that lies in the checkpoint's own folder under this name, else the name."""
     inside = folder / name
-    return str(inside) if not Path(name).exists() and ".." not in Path(name).parts and inside.is_dir() else name
+    return str(inside) if name and ".." not in Path(name).parts and inside.is_dir() else name
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -152,8 +184,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     raise CheckpointError(f"{file}: model_type is {kind!r}; this opens {MODEL_TYPE!r} and {OFFICIAL_TYPE!r} checkpoints.")
 
 
-def _from_official(stored: dict[str, Any]) -> dict[str, Any]:
+def _from_official(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The official config's keys in ours. Source: desta/models/modeling_desta25.py, DeSTA25Config."""
+    missing = [key for key in ("llm_model_id", "encoder_model_id") if not isinstance(stored.get(key), str)]
+    if missing:
+        raise CheckpointError(f"{folder / 'config.json'}: {' and '.join(missing)} missing; copy the checkpoint again.")
     mode = stored.get("connector_mode", "qformer_1")
     if mode != "qformer_1":
         raise CheckpointError(f"connector_mode {mode!r} is unknown; the official code has 'qformer_1' only.")

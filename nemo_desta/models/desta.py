@@ -55,6 +55,8 @@ class DeSTAModel(LightningModule):
         encoder, encoder_mark = load_encoder(config.encoder, getattr(torch, config.encoder_dtype))
         llm, llm_mark = load_llm(config.llm, getattr(torch, config.llm_dtype))
         self.fingerprints = {"llm": llm_mark, "encoder": encoder_mark}
+        self.names = {"llm": config.llm, "encoder": config.encoder}
+        self.official_config: dict[str, Any] = {}  # as read, where the checkpoint was an official one
         checkpoint.check_fingerprints(config, self.fingerprints)
         self.perception = _build_perception(config, encoder, llm)
         self.llm = llm if config.lora is None else add_lora(llm, config.lora)
@@ -255,6 +257,10 @@ class DeSTAModel(LightningModule):
     def save_official(self, folder: str) -> None:
         """Write the checkpoint in the official DeSTA2.5 format; see checkpoint.save_official."""
         checkpoint.save_official(self, folder)
+
+    def push_to_hub(self, repo_id: str, private: bool = False, official: bool = False) -> str:
+        """Upload the checkpoint to the Hugging Face Hub and return its address; see checkpoint.push."""
+        return checkpoint.push(self, repo_id, private, official)
 
 
 def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -> Perception:

@@ -71,6 +71,7 @@ class Transcriber:
         if not speech_spans(audio):
             return NO_SPEECH
         features = self.processor(audio, sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features
+        self.model.to(next(self.model.model.encoder.parameters()).device)  # the encoder may have moved
         weight = self.model.proj_out.weight
         ids = self.model.generate(features.to(weight.device, weight.dtype), max_new_tokens=self.max_new_tokens, do_sample=False)
         text = self.processor.batch_decode(ids, skip_special_tokens=True)[0].strip()
