@@ -1,0 +1,1 @@
+"""Using a model: chat, batch generation, export."""
