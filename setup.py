@@ -28,6 +28,7 @@ INSTALL_REQUIRES = [
     "click>=8.1,<9",
     "espeakng-loader>=0.2.4,<0.3",
     "gguf>=0.10,<1",
+    "httpx>=0.27,<1",
     "huggingface_hub>=0.34",
     "hydra-core>=1.3.2,<1.4",
     "lhotse>=1.33,<2",

@@ -108,21 +108,21 @@ def _nemo_problems(*args: Any) -> Any:
 _config_verb(
     "selfgen",
     "nemo_desta.selfgen.engine",
-    "run_selfgen",
+    "run",
     "desta_selfgen",
     "Let the language model write its own training targets.",
 )
 _config_verb("train", "nemo_desta.training.train", "run", "desta_smol", "Train with NeMo's trainer.")
 _config_verb(
     "generate",
-    "nemo_desta.models.generate",
+    "nemo_desta.inference.generate",
     "run",
     "desta_generate",
     "Answer the conversations of a JSONL file.",
 )
 _config_verb(
     "export",
-    "nemo_desta.models.export",
+    "nemo_desta.inference.export",
     "run",
     "desta_to_hf",
     "Turn a training checkpoint into a model folder.",
@@ -136,13 +136,14 @@ _config_verb(
 @click.option("--llm", help="Other path or hub id of the language model that the checkpoint names.")
 @click.option("--encoder", help="Other path or hub id of the Whisper model that the checkpoint names.")
 @click.option("--transcript", help="What is said in the (only) clip. [default: found by Whisper]")
+@click.option("--system", default="brief", show_default=True, help="System prompt: a sentence, or an id of ours.")
 @click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(min=1))
 def chat(audio: tuple[str, ...], **options: Any) -> None:
     """Ask questions about recordings: `chat clip.wav --model CHECKPOINT -q "Who speaks?"`.
 
     Without a recording the language model answers alone.
     """
-    _function("nemo_desta.models.chat", "run_chat")(list(audio), **options)
+    _function("nemo_desta.inference.chat", "run_chat")(list(audio), **options)
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:

@@ -151,10 +151,10 @@ def test_chat_passes_clips_and_options(calls, tmp_path):
     clip = tmp_path / "a.wav"
     clip.touch()
     assert run("chat", str(clip), "--model", "m", "-q", "Who?", "--transcript", "hi") == 0
-    args, kwargs = calls["nemo_desta.models.chat.run_chat"]
+    args, kwargs = calls["nemo_desta.inference.chat.run_chat"]
     assert args == ([str(clip)],)
     assert kwargs == {
-        "model": "m", "question": "Who?", "llm": None, "encoder": None, "transcript": "hi", "max_new_tokens": 128
+        "model": "m", "question": "Who?", "llm": None, "encoder": None, "transcript": "hi", "system": "brief", "max_new_tokens": 128
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What the console does with a trained model: chat, answer a file, export."""
