@@ -77,8 +77,8 @@ def prepare(arguments: tuple[str, ...]) -> None:
     commands.main(args=["prepare", *arguments], prog_name="nemo-desta", standalone_mode=False)
 
 
-def _config_verb(name: str, module: str, function: str, default_config: str, help_text: str) -> None:
-    """Add a verb that composes a YAML and hands it to `function(cfg)` of `module`.
+def _config_verb(name: str, module: str, default_config: str, help_text: str) -> None:
+    """Add a verb that composes a YAML and hands it to `run(cfg)` of `module`.
 
     The dataclass `SCHEMA` of that module, if it has one, says which keys there are.
     """
@@ -94,7 +94,7 @@ def _config_verb(name: str, module: str, function: str, default_config: str, hel
         if only_print:
             print_config(load_config(config_name, overrides, config_path))
             return
-        run = _function(module, function)
+        run = _function(module, "run")
         schema = getattr(import_module(module), "SCHEMA", None)
         run(load_config(config_name, overrides, config_path, schema, _nemo_problems if schema else None))
 
@@ -105,45 +105,41 @@ def _nemo_problems(*args: Any) -> Any:
     return nemo_problems(*args)
 
 
-_config_verb(
-    "selfgen",
-    "nemo_desta.selfgen.engine",
-    "run",
-    "desta_selfgen",
-    "Let the language model write its own training targets.",
-)
-_config_verb("train", "nemo_desta.training.train", "run", "desta_smol", "Train with NeMo's trainer.")
-_config_verb(
-    "generate",
-    "nemo_desta.inference.generate",
-    "run",
-    "desta_generate",
-    "Answer the conversations of a JSONL file.",
-)
-_config_verb(
-    "export",
-    "nemo_desta.inference.export",
-    "run",
-    "desta_to_hf",
-    "Turn a training checkpoint into a model folder.",
-)
+CONFIG_VERBS = {
+    "selfgen": (
+        "nemo_desta.selfgen.engine",
+        "desta_selfgen",
+        "Let the language model write its own training targets.",
+    ),
+    "train": ("nemo_desta.training.train", "desta_smol", "Train with NeMo's trainer."),
+    "generate": ("nemo_desta.serving.generate", "generate", "Answer the conversations of a JSONL file."),
+    "export": ("nemo_desta.serving.export", "export", "Turn a training checkpoint into a model folder."),
+}
+"""Verbs that hand a configuration to `run(cfg)` of a module: (module, default configuration, help)."""
+
+for _name, _verb in CONFIG_VERBS.items():
+    _config_verb(_name, *_verb)
 
 
 @console.command(short_help="Ask questions about recordings.")
 @click.argument("audio", nargs=-1, type=click.Path(exists=True, dir_okay=False))
-@click.option("--model", required=True, help="Folder or hub id of a checkpoint.")
+@click.option("--model", "checkpoint", required=True, help="Model folder, hub id, or training checkpoint (.ckpt).")
 @click.option("--question", "-q", help="Ask this and stop. [default: ask for questions, one after the other]")
-@click.option("--llm", help="Other path or hub id of the language model that the checkpoint names.")
-@click.option("--encoder", help="Other path or hub id of the Whisper model that the checkpoint names.")
-@click.option("--transcript", help="What is said in the (only) clip. [default: found by Whisper]")
-@click.option("--system", default="brief", show_default=True, help="System prompt: a sentence, or an id of ours.")
-@click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(min=1))
-def chat(audio: tuple[str, ...], **options: Any) -> None:
+@click.option("--llm", help="Path or hub id in place of the language model that the checkpoint names.")
+@click.option("--encoder", help="The same for the Whisper model.")
+@click.option(
+    "--transcript", multiple=True, help="What is said in each recording, in order. [default: found by Whisper]"
+)
+@click.option("--system", help="System message. [default: the one that the small models are trained with]")
+@click.option("--max-new-tokens", default=128, show_default=True, type=click.IntRange(min=1), help="Longest answer.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="Of the frozen weights.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+def chat(audio: tuple[str, ...], checkpoint: str, **options: Any) -> None:
     """Ask questions about recordings: `chat clip.wav --model CHECKPOINT -q "Who speaks?"`.
 
     Without a recording the language model answers alone.
     """
-    _function("nemo_desta.inference.chat", "run_chat")(list(audio), **options)
+    _function("nemo_desta.serving.chat", "run_chat")(checkpoint, audio, **options)
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:

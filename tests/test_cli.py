@@ -1,15 +1,18 @@
 """The console answers at once, hands each verb's arguments on, and tells users' errors in one message."""
 
+import ast
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from nemo_desta import cli
+from nemo_desta.configs import available_configs
 from nemo_desta.errors import AudioError
 
 VERBS = ["chat", "demo", "export", "generate", "prepare", "selfgen", "train"]
@@ -151,11 +154,43 @@ def test_chat_passes_clips_and_options(calls, tmp_path):
     clip = tmp_path / "a.wav"
     clip.touch()
     assert run("chat", str(clip), "--model", "m", "-q", "Who?", "--transcript", "hi") == 0
-    args, kwargs = calls["nemo_desta.inference.chat.run_chat"]
-    assert args == ([str(clip)],)
+    args, kwargs = calls["nemo_desta.serving.chat.run_chat"]
+    assert args == ("m", (str(clip),))
     assert kwargs == {
-        "model": "m", "question": "Who?", "llm": None, "encoder": None, "transcript": "hi", "system": "brief", "max_new_tokens": 128
-    }  # fmt: skip
+        "question": "Who?",
+        "llm": None,
+        "encoder": None,
+        "transcript": ("hi",),
+        "system": None,
+        "max_new_tokens": 128,
+        "dtype": None,
+        "device": "auto",
+    }
+
+
+def functions_behind_the_verbs() -> list[tuple[str, str]]:
+    """(module, function) of every verb, as cli.py names them."""
+    calls = [node for node in ast.walk(ast.parse(Path(cli.__file__).read_text())) if isinstance(node, ast.Call)]
+    named = [call for call in calls if getattr(call.func, "id", "") == "_function"]
+    constants = [
+        tuple(argument.value for argument in call.args if isinstance(argument, ast.Constant)) for call in named
+    ]
+    fixed = [pair for pair in constants if len(pair) == 2]
+    return [*fixed, *((module, "run") for module, _, _ in cli.CONFIG_VERBS.values())]
+
+
+@pytest.mark.parametrize(("module", "function"), functions_behind_the_verbs())
+def test_the_function_behind_a_verb_exists(module, function):
+    source = Path(cli.__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
+    body = ast.parse(source.read_text()).body
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    imported = {alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert function in defined | imported
+
+
+@pytest.mark.parametrize("verb", CONFIG_VERBS)
+def test_the_default_configuration_of_a_verb_exists(verb):
+    assert cli.CONFIG_VERBS[verb][1] in available_configs()
 
 
 def test_wrong_usage_exits_with_2(capsys):
