@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from nemo_desta.data.packing import pack_rows
 from nemo_desta.rendering import Rendered
 
 __all__ = ["collate", "to_device"]
@@ -16,47 +17,59 @@ def collate(
     clip_index: Sequence[Sequence[int]],
     ids: Sequence[str],
     pad_id: int,
+    share_prefixes: bool = False,
 ) -> dict:
-    """Pad B conversations that speak of C distinct clips.
+    """Pad conversations that speak of C distinct clips to B rows.
 
     Args:
-        rendered: the conversations; the longest has T tokens.
+        rendered: the conversations; the longest row has T tokens.
         clips: distinct clips, float32 (num_samples,) at 16 kHz; the longest has N samples.
         clip_index: for each conversation, for each of its clips in order, the index into `clips`.
         ids: names for logs and errors.
         pad_id: fills the left padding of `input_ids`.
+        share_prefixes: put conversations about the same clips into one row (see packing.pack_rows).
 
     Returns:
         input_ids       (B, T) int64, left-padded      audio_signal    (C, N) float32
         attention_mask  (B, T) bool                    audio_len       (C,) int64, samples
         target_mask     (B, T) bool                    audio_position  (A, 2) int64: row, first place in the padded row
-        ids             list[str]                      audio_index     (A,) int64: clip
+        position_ids    (B, T) int64                   audio_index     (A,) int64: clip
+        branch          (B, T) int64                   ids             list[str], one per conversation
+
+        `branch` is there only if prefixes are shared: 0 in a prefix, 1, 2, ... in the branches behind it.
     """
-    length = max(len(r.input_ids) for r in rendered)
-    batch, lengths = len(rendered), [len(c) for c in clips]
-    input_ids = torch.full((batch, length), pad_id, dtype=torch.int64)
-    attention_mask = torch.zeros((batch, length), dtype=torch.bool)
-    target_mask = torch.zeros((batch, length), dtype=torch.bool)
+    rows = pack_rows(rendered, clip_index, share_prefixes)
+    length = max(len(r.input_ids) for r in rows)
+    batch: dict = {
+        "input_ids": torch.full((len(rows), length), pad_id, dtype=torch.int64),
+        "attention_mask": torch.zeros((len(rows), length), dtype=torch.bool),
+        "target_mask": torch.zeros((len(rows), length), dtype=torch.bool),
+        "position_ids": torch.zeros((len(rows), length), dtype=torch.int64),
+    }
+    if share_prefixes:
+        batch["branch"] = torch.zeros((len(rows), length), dtype=torch.int64)
     positions: list[tuple[int, int]] = []
-    for row, item in enumerate(rendered):
-        pad = length - len(item.input_ids)
-        input_ids[row, pad:] = torch.tensor(item.input_ids)
-        attention_mask[row, pad:] = True
-        target_mask[row, pad:] = torch.tensor(item.target_mask)
-        positions += [(row, pad + place) for place in item.audio_positions]
-    audio_signal = torch.zeros((len(clips), max(lengths, default=0)), dtype=torch.float32)
-    for row, clip in enumerate(clips):
-        audio_signal[row, : len(clip)] = torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))
+    for number, row in enumerate(rows):
+        pad = length - len(row.input_ids)
+        batch["attention_mask"][number, pad:] = True
+        for key in batch.keys() - {"attention_mask"}:
+            batch[key][number, pad:] = torch.tensor(getattr(row, key))
+        positions += [(number, pad + place) for place in row.audio_positions]
     return {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "target_mask": target_mask,
-        "audio_signal": audio_signal,
-        "audio_len": torch.tensor(lengths, dtype=torch.int64),
+        **batch,
+        **_clips(clips),
         "audio_position": torch.tensor(positions, dtype=torch.int64).reshape(-1, 2),
-        "audio_index": torch.tensor([i for index in clip_index for i in index], dtype=torch.int64),
+        "audio_index": torch.tensor([clip for row in rows for clip in row.clips], dtype=torch.int64),
         "ids": list(ids),
     }
+
+
+def _clips(clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+    lengths = [len(c) for c in clips]
+    signal = torch.zeros((len(clips), max(lengths, default=0)), dtype=torch.float32)
+    for number, clip in enumerate(clips):
+        signal[number, : len(clip)] = torch.from_numpy(np.ascontiguousarray(clip, dtype=np.float32))
+    return {"audio_signal": signal, "audio_len": torch.tensor(lengths, dtype=torch.int64)}
 
 
 def to_device(batch: dict, device: torch.device | str) -> dict:

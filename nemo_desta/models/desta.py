@@ -61,6 +61,7 @@ class DeSTAModel(LightningModule):
         self.perception = _build_perception(config, encoder, llm)
         self.llm = llm if config.lora is None else add_lora(llm, config.lora)
         self.audio_ablation: str | None = None
+        self._plain_head = self._head_is_plain()
         self._val: dict[str, list[Tensor]] = defaultdict(list)
         self.train(self.training)
         self.log_parameter_groups()
@@ -141,19 +142,29 @@ class DeSTAModel(LightningModule):
         return embeds.index_put((position[:, :1].expand_as(places), places), features[index])
 
     def forward(self, batch: dict) -> tuple[Tensor, Tensor]:
-        """Logits that predict target tokens, and those tokens: (M, V) and (M,), row by row."""
+        """Logits that predict target tokens, and those tokens: (M, V) and (M,), row by row. No others are computed."""
         targets = batch["target_mask"]
-        keep = targets.shape[1] - int(targets.any(0).float().argmax())
-        mask = batch["attention_mask"]
-        logits = self.llm(
-            inputs_embeds=self.embed(batch),
-            attention_mask=mask,
-            position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
-            logits_to_keep=keep + 1,
-            use_cache=False,
-        ).logits[:, :-1]
-        chosen = targets[:, -keep:]
-        return logits[chosen], batch["input_ids"][:, -keep:][chosen]
+        mask = batch["attention_mask"] if "branch" not in batch else _branch_mask(batch)
+        inputs = {"inputs_embeds": self.embed(batch), "attention_mask": mask, "position_ids": batch["position_ids"]}
+        return self.logits_at(targets[:, 1:], **inputs), batch["input_ids"][targets]
+
+    def logits_at(self, chosen: Tensor, **inputs: Tensor) -> Tensor:
+        """The LLM's logits at `chosen` places: a (B, T) or (B, T - 1) mask of M places to (M, V)."""
+        places = chosen.shape[1]
+        if not self._plain_head:
+            return self.llm(**inputs, use_cache=False).logits[:, :places][chosen]
+        base = self.llm if self.config.lora is None else self.llm.get_base_model()
+        hidden = base.get_decoder()(**inputs, use_cache=False).last_hidden_state
+        return base.get_output_embeddings()(hidden[:, :places][chosen])
+
+    @torch.no_grad()
+    def _head_is_plain(self) -> bool:
+        """Whether the LLM's logits are its output layer on its last states, with nothing behind (Gemma 2 caps them)."""
+        weight = self.llm.get_input_embeddings().weight
+        base = self.llm if self.config.lora is None else self.llm.get_base_model()
+        ids = torch.tensor([[0, 1, 2]], device=weight.device)
+        hidden = base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        return bool(torch.equal(base.get_output_embeddings()(hidden), base(input_ids=ids, use_cache=False).logits))
 
     def training_step(self, batch: dict, batch_idx: int) -> dict[str, Tensor]:
         """Mean cross-entropy over the target tokens of the global batch (all ranks)."""
@@ -178,7 +189,7 @@ class DeSTAModel(LightningModule):
         self.log("loss", loss, on_step=True, prog_bar=True, sync_dist=True)
         values = {
             "learning_rate": torch.as_tensor(self.trainer.optimizers[0].param_groups[0]["lr"]),
-            "batch_size": float(mask.shape[0]),
+            "batch_size": float(len(batch["ids"])),
             "sequence_length": float(mask.shape[1]),
             "num_frames": count,
             "target_to_input_ratio": count / mask.numel(),
@@ -261,6 +272,15 @@ class DeSTAModel(LightningModule):
     def push_to_hub(self, repo_id: str, private: bool = False, official: bool = False) -> str:
         """Upload the checkpoint to the Hugging Face Hub and return its address; see checkpoint.push."""
         return checkpoint.push(self, repo_id, private, official)
+
+
+def _branch_mask(batch: dict) -> Tensor:
+    """Who sees whom in rows with branches, (B, 1, T, T) bool: earlier places of the prefix and of one's own branch."""
+    branch, real = batch["branch"], batch["attention_mask"]
+    own = (branch[:, :, None] == branch[:, None]) | (branch == 0)[:, None]
+    seen = own & real[:, None]
+    seen = seen & torch.ones(seen.shape[1:], dtype=torch.bool, device=seen.device).tril()
+    return (seen | torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device))[:, None]  # padding sees itself: no empty row
 
 
 def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -> Perception:
