@@ -1,0 +1,1 @@
+"""Evaluation: held-out losses and closed questions, each number with its interval."""
