@@ -103,6 +103,8 @@ class Record:
         for key in ("response", "dataset", "seed_description", "prompt"):
             if not isinstance(data.get(key, ""), str):
                 raise RecordError(f"{where}: field {key!r} must be a string, it is {data[key]!r}.")
+        for key in ("id", "response", "dataset", "seed_description", "prompt"):
+            _check_unicode(data.get(key), f"{where}: field {key!r}")
         provenance = data.get("provenance")
         if provenance is not None and not isinstance(provenance, dict):
             raise RecordError(f"{where}: field 'provenance' must be an object, it is {provenance!r}.")
@@ -150,6 +152,7 @@ def _parse_message(message: Any, where: str) -> Message:
         raise RecordError(f"{where} has the unknown role {role!r}; use one of {', '.join(ROLES)}.")
     if not isinstance(content, str):
         raise RecordError(f"{where}: content must be a string, it is {content!r}.")
+    _check_unicode(content, f"{where}: content")
     audios = message.get("audios") or []
     if not isinstance(audios, list):
         raise RecordError(f"{where}: audios must be a list, it is {audios!r}.")
@@ -171,7 +174,15 @@ def _parse_audio(audio: Any, where: str) -> AudioRef:
     text = audio.get("text")
     if text is not None and not isinstance(text, str):
         raise RecordError(f"{where}: text must be a string, or null for 'transcribe it', it is {text!r}.")
+    _check_unicode(text, f"{where}: text")
+    _check_unicode(path, f"{where}: the path under 'audio'")
     return AudioRef(path, text)
+
+
+def _check_unicode(text: Any, where: str) -> None:
+    r"""JSON can spell half a surrogate pair (\ud800), which is no character and cannot be tokenised or written."""
+    if isinstance(text, str) and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise RecordError(f"{where} holds half a surrogate pair, which is no character; repair the text.")
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
@@ -193,7 +204,7 @@ def parse_line(line: str | bytes, where: str) -> Record:
     """One JSON line to a record; errors name `where`."""
     try:
         data = json.loads(line)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise RecordError(f"{where}: not valid JSON ({err}); a record is one JSON object on one line of UTF-8.") from err
     return Record.from_dict(data, where)
 
@@ -204,11 +215,14 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> in
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     count = 0
-    with temporary.open("w", encoding="utf-8") as out:
-        for record in records:
-            out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
-            count += 1
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            for record in records:
+                out.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
+                count += 1
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return count
 
 

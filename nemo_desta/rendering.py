@@ -26,7 +26,7 @@ class Rendered:
 
     Attributes:
         input_ids: T ids; the Q places of each clip's audio features hold the placeholder id.
-        target_mask: T booleans, true on the response and its end-of-sequence token.
+        target_mask: T booleans, true on the response and the token that ends it.
         audio_positions: for each clip, in order, the index of its first place.
         transcript_lengths: for each clip, how many transcript tokens follow its Q places.
     """
@@ -51,7 +51,7 @@ class Renderer:
         locator: token that stands for a clip while the template is tokenised (`audio_locator` of official
             checkpoints). Message contents always mark a clip by the record's own <|AUDIO|>.
         placeholder: token whose id fills the audio places (official checkpoints name one); None takes the
-            end-of-sequence id. Its embedding is never read.
+            id that ends a target. Its embedding is never read.
         max_transcript_tokens: transcripts are cut to this many tokens (100 in the official training).
 
     Raises:
@@ -80,7 +80,7 @@ class Renderer:
         self.num_queries = num_queries
         self.locator = locator
         self.max_transcript_tokens = max_transcript_tokens
-        self.eos_id: int = tokenizer.eos_token_id
+        self.eos_id = self._end_of_turn()
         self.placeholder_id = self.eos_id if placeholder is None else self._single_id(placeholder)
         self._locator_id = self._single_id(locator)
         self._literal_id = self._single_id(_LITERAL)
@@ -98,6 +98,22 @@ class Renderer:
                 "name a reserved token of this tokenizer as locator or placeholder."
             )
         return ids[0]
+
+    def _end_of_turn(self) -> int:
+        """The token that ends a target: the one the template puts after the assistant's words, where it is special.
+
+        Mostly that is the tokenizer's end-of-sequence token, as in the official code; Gemma and Phi have another one,
+        and it is the one they write.
+        """
+        probe = "probe-of-the-end"
+        turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": probe}]
+        try:
+            text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        except Exception:  # jinja raises whatever the template's author chose; _accepts_system_role reports it
+            return self.tokenizer.eos_token_id
+        after = self.tokenizer.encode(text.rpartition(probe)[2], add_special_tokens=False)[:1]
+        special = [i for i in after if i in self.tokenizer.added_tokens_decoder and self.tokenizer.added_tokens_decoder[i].special]
+        return special[0] if special else self.tokenizer.eos_token_id
 
     def _accepts_system_role(self) -> bool:
         """Whether the chat template takes a system message and shows it; Gemma's does not."""

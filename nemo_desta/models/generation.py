@@ -91,7 +91,7 @@ def generate(
 
 def _generate_batch(model: "DeSTAModel", batch: dict, **sampling: Any) -> list[str]:
     eos = model.llm.generation_config.eos_token_id
-    stops = {model.renderer.eos_id, *([eos] if isinstance(eos, int) else eos or [])}
+    stops = {model.renderer.eos_id, model.tokenizer.eos_token_id, *([eos] if isinstance(eos, int) else eos or [])}
     with backbone_only(model, len(batch["audio_index"])):
         ids = model.llm.generate(
             inputs_embeds=model.embed(batch),
