@@ -54,7 +54,7 @@ class CutSource:
         twice = _repeats(named)
         if twice:
             name = next(n for n, _ in self if stable_hash(n) in twice)
-            raise SelfGenError(f"the cut {name!r} stands {len(twice) and 'more than once'} in the input, same audio and span; take one out.")
+            raise SelfGenError(f"the cut {name!r} stands more than once in the input, same audio and span; take one out.")
 
     def __len__(self) -> int:
         return self.count
@@ -89,9 +89,10 @@ def audio_path(cut: Any, root: Path) -> str:
     if any(_name_of(t) != "Resample" for t in recording.transforms or ()):
         raise SelfGenError("its recording is changed on the fly; write the audio first (CutSet.save_audios)")
     source = Path(recording.sources[0].source)
-    file = Path(os.path.abspath(source if source.is_absolute() or source.is_file() else root / source))
-    if not file.is_file():
-        raise SelfGenError(f"no audio file at {file}")
+    tried = [Path(os.path.abspath(p)) for p in ((source,) if source.is_absolute() else (root / source, source))]
+    file = next((p for p in tried if p.is_file()), None)
+    if file is None:
+        raise SelfGenError(f"no audio file at {' or '.join(map(str, tried))}")
     try:
         return file.relative_to(os.path.abspath(root)).as_posix()
     except ValueError:

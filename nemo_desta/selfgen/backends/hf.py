@@ -123,7 +123,7 @@ class RowSampler(LogitsProcessor):
 
 def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
     """Zero outside the smallest set of likeliest tokens whose mass reaches top_p (Holtzman et al., 2020)."""
-    ordered, index = probabilities.sort(-1, descending=True, stable=True)
+    ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
     outside = ordered.cumsum(-1) - ordered >= top_p
     return probabilities * torch.zeros_like(probabilities).scatter_(1, index, (~outside).double())
 

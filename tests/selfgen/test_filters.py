@@ -1,0 +1,61 @@
+import pytest
+
+from nemo_desta.errors import ConfigError
+from nemo_desta.paths import conf_dir
+from nemo_desta.selfgen.config import load_yaml
+from nemo_desta.selfgen.filters import ResponseFilter
+
+DEFAULT = load_yaml(conf_dir() / "filters" / "default.yaml")
+STATEMENTS = {"gender": {"Female": ["woman|female|she"], "Male": ["man|male|he"]}}
+
+
+@pytest.mark.parametrize(
+    ("response", "finish", "verdict"),
+    [
+        ("A woman speaks calmly.", "stop", None),
+        ("He describes the weather, and a contextual clue is given.", "stop", None),
+        ("  \n", "stop", "empty"),
+        ("A woman speaks", "length", "length"),
+        ("The description mentions a woman.", "stop", "betrays_text"),
+        ("According to the metadata, she is old.", "stop", "betrays_text"),
+        ("The text says hello.", "stop", "betrays_text"),
+        ("The boy ran. (Gender: Female, Language: English)", "stop", "betrays_text"),
+        ("As an AI language model, I have no ears.", "stop", "refusal"),
+        ("I cannot listen to audio.", "stop", "refusal"),
+        ("it is a mix of a mix of a mix of a mix of a mix of things", "stop", "repetition"),
+    ],
+)
+def test_default_rules(response, finish, verdict):
+    assert ResponseFilter(DEFAULT)(response, finish, {}) == verdict
+
+
+def test_cut_responses_are_kept_only_on_request():
+    assert ResponseFilter({"on_length": "keep"})("A woman speaks", "length", {}) is None
+
+
+def test_words_of_another_value_contradict_the_seed():
+    check = ResponseFilter({"statements": STATEMENTS})
+    assert check("A female voice.", "stop", {"gender": "Female"}) is None
+    assert check("A male voice.", "stop", {"gender": "Female"}) == "contradiction:gender"
+    assert check("A woman or a man?", "stop", {"gender": "Female"}) == "contradiction:gender"
+    assert check("A male voice.", "stop", {}) is None
+
+
+def test_forbidden_words_of_one_value():
+    check = ResponseFilter({"contradictions": {"noise": {"Clean": ["hiss(es|ing)?"]}}})
+    assert check("There is hissing.", "stop", {"noise": "clean"}) == "contradiction:noise"
+    assert check("There is hissing.", "stop", {"noise": "Noisy"}) is None
+
+
+def test_a_response_must_state_what_was_asked():
+    check = ResponseFilter({"statements": STATEMENTS, "beside_the_point": True})
+    assert check("Nice voice.", "stop", {"gender": "Male"}, about="gender") == "beside_the_point:gender"
+    assert check("It is a man.", "stop", {"gender": "Male"}, about="gender") is None
+    assert check("Nice voice.", "stop", {"gender": "Male"}) is None
+    assert check("A piano plays.", "stop", {"instrument": "Piano"}, about="instrument") is None
+
+
+@pytest.mark.parametrize("config", [{"betrays": ["("]}, {"on_length": "cut"}, {"rules": []}, {"statements": {"gender": ["x"]}}])
+def test_mistakes_in_rules_are_refused(config):
+    with pytest.raises(ConfigError):
+        ResponseFilter(config)
