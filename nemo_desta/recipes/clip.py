@@ -68,7 +68,7 @@ def write_clip(plan: ClipPlan, corpus_dir: Path) -> None:
 def _speech(draw: Draw, plan: ClipPlan) -> np.ndarray:
     voice = next(voice for voice in load_voices() if voice.name == plan.speaker)
     definition = voice.definition(plan.recipe["f0"], draw.uniform(1.25, 1.5))
-    spoken = speak(plan.text, definition, plan.recipe["espeak_language"], plan.custom["speaking_rate_wpm"])
+    spoken = speak(plan.text, definition, plan.recipe["espeak_language"], plan.recipe["rate"])
     wave = resample_poly(np.trim_zeros(spoken / 32768.0), SAMPLING_RATE, ESPEAK_RATE)
     lead, tail = (int(draw.uniform(0.1, 0.35) * SAMPLING_RATE) for _ in range(2))
     return np.pad(wave, (lead, tail))

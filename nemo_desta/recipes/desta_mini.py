@@ -8,7 +8,7 @@ It is for trying things out (self-generation, training, evaluation) end to end; 
 Fields: text, language, gender and speaker stand in the supervision (None where there is no speech), the rest in custom:
   domain              speech | sound | music
   accent              American | British | Scottish | Caribbean                             (English speech)
-  speaking_speed      slow | normal | fast, with speaking_rate_wpm                          (speech)
+  speaking_speed      slow | normal | fast                                                  (speech)
   pitch               low | normal | high, for the speaker's gender                         (speech)
   noise               clean | noisy, with noise_type white | pink | babble | hum and snr_db (speech; the latter two if noisy)
   audio_category      "church bell", "rain", ...: the keys of `sounds.SOUNDS`               (sound)
@@ -85,8 +85,10 @@ def prepare_desta_mini(
         return load_desta_mini(output_dir)
     for split in sizes:
         (output_dir / "audio" / split).mkdir(parents=True, exist_ok=True)
+    for part in output_dir.glob("audio/*/*.part"):
+        part.unlink()
     _write_clips(plans, output_dir, num_jobs)
-    for split in (split for split, size in sizes.items() if size):
+    for split in (name for name, size in sizes.items() if size):
         _write_manifests(split, [plan for plan in plans if plan.split == split], output_dir)
     _stamp(output_dir, sizes, seed, complete=True)
     return load_desta_mini(output_dir)

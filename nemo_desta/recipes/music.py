@@ -159,8 +159,8 @@ def xylophone(draw: Draw, pitch: int, duration: float, colour: float) -> np.ndar
 
 def drums(draw: Draw, pitch: int, duration: float, colour: float) -> np.ndarray:
     """Kick (0), snare (1) or cymbal (2)."""
-    time = _time(0.3)
-    noise = draw.rng.standard_normal(len(time))
+    time = _time(0.4)
+    noise = draw.rng.standard_normal(len(time)) * (1 - time / time[-1])
     if pitch == 0:
         glide = (50 + 20 * colour) * (1 + 2.5 * np.exp(-time / 0.025))
         return 1.5 * np.sin(2 * np.pi * np.cumsum(glide) / SAMPLING_RATE) * np.exp(-time / 0.09)

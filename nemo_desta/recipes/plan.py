@@ -20,7 +20,7 @@ from nemo_desta.recipes.noise import NOISES
 from nemo_desta.recipes.sounds import SOUNDS
 from nemo_desta.recipes.voices import load_sentences, load_voices
 
-__all__ = ["RATES", "SPLITS", "TEMPI", "UNSEEN", "ClipPlan", "plan_corpus", "split_sizes"]
+__all__ = ["F0", "RATES", "SPLITS", "TEMPI", "UNSEEN", "ClipPlan", "plan_corpus", "split_sizes"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ _SHARES = {"validation": 0.10, "test": 0.09, UNSEEN: 0.13}
 _SOUND_SHARE, _MUSIC_SHARE, _ENGLISH_SHARE = 0.18, 0.17, 0.75
 
 RATES = {"slow": (95, 112), "normal": (160, 182), "fast": (265, 305)}
-"""Speaking speed -> words per minute, lowest and highest."""
+"""Speaking speed -> libespeak-ng's rate (nominal words per minute), lowest and highest."""
 F0 = {
     "male": {"low": (78, 88), "normal": (100, 112), "high": (125, 138)},
     "female": {"low": (172, 184), "normal": (206, 222), "high": (252, 274)},
@@ -39,7 +39,7 @@ F0 = {
 """Gender and pitch class -> median fundamental in Hz, lowest and highest."""
 TEMPI = {"slow": (56, 72), "moderate": (96, 112), "fast": (150, 180)}
 """Tempo class -> beats per minute, lowest and highest."""
-SNRS_DB = (0, 5, 10)
+SNRS_DB = (5, 10)
 _ACCENTS = {"American": "en-us", "British": "en-gb-x-rp", "Scottish": "en-gb-scotland", "Caribbean": "en-029"}
 _ACCENT_DECK = ("American",) * 4 + ("British",) * 3 + ("Scottish",) * 2 + ("Caribbean",)
 _LANGUAGES = {"French": "fr", "Spanish": "es", "German": "de", "Italian": "it"}
@@ -63,7 +63,7 @@ class ClipPlan:
     gender: str | None = None
     speaker: str | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
-    """What only the synthesis needs: espeak language, median fundamental in Hz, MIDI-free details."""
+    """What only the synthesis of speech needs: libespeak-ng's language and rate, median fundamental in Hz."""
 
 
 def split_sizes(num_clips: int | Mapping[str, int]) -> dict[str, int]:
@@ -160,13 +160,13 @@ def _speech(rng: np.random.Generator, split: str, count: int) -> list[dict[str, 
         custom = {
             "domain": "speech",
             "speaking_speed": speed,
-            "speaking_rate_wpm": int(rng.integers(RATES[speed][0], RATES[speed][1] + 1)),
             "pitch": pitch,
             "noise": "noisy" if noisy else "clean",
         }
         if noisy:
             custom["noise_type"], custom["snr_db"] = next(noises)
-        recipe = {"f0": round(float(rng.uniform(*F0[gender][pitch])), 1)}
+        low, high = RATES[speed]
+        recipe = {"rate": int(rng.integers(low, high + 1)), "f0": round(float(rng.uniform(*F0[gender][pitch])), 1)}
         drafts.append(
             {"domain": "speech", "gender": gender, "speaker": next(voices[gender]), "custom": custom, "recipe": recipe}
         )
