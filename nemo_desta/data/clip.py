@@ -39,14 +39,25 @@ class Clip:
         """
         if not self.member:
             return load_audio(self.path, max_duration)
-        suffix = PurePosixPath(self.member).suffix
-        with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
-            copy.write(self._read_bytes())
-            copy.flush()
+        with tempfile.TemporaryDirectory() as folder:
+            copy = self.as_file(Path(folder))
             try:
-                return load_audio(copy.name, max_duration)
+                return load_audio(copy, max_duration)
             except AudioError as err:
-                raise AudioError(str(err).replace(copy.name, str(self))) from err
+                raise AudioError(str(err).replace(str(copy), str(self))) from err
+
+    def as_file(self, folder: Path) -> Path:
+        """A file with the clip: the file itself, or the member unpacked into `folder`.
+
+        Raises:
+            AudioError: the shard cannot be read.
+        """
+        if not self.member:
+            return Path(self.path)
+        out = folder / PurePosixPath(self.member)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(self._read_bytes())
+        return out
 
     def _read_bytes(self) -> bytes:
         try:

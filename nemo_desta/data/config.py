@@ -1,5 +1,6 @@
 """The `data` section of a YAML: checked, and completed with what NeMo's loaders need to treat conversations right."""
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from nemo_desta.data.source import DeSTAInputConfig
 from nemo_desta.errors import ConfigError
-from nemo_desta.schema import suggest
+from nemo_desta.nemo_sections import DATALOADER, DATALOADERS, nemo_problems
+from nemo_desta.schema import section, unknown_keys
 
 __all__ = ["DataConfig", "resolve_data_cfg"]
 
@@ -20,11 +22,11 @@ _SPLITS = ("train_ds", "validation_ds", "test_ds")
 class DataConfig:
     """The `data` section."""
 
-    train_ds: Any = None
+    train_ds: dict[str, Any] | None = section(DATALOADER, default=None)
     """NeMo's LhotseDataLoadingConfig: input_cfg, batch_size (or batch_tokens), max_tokens, shuffle, seed, num_workers, ..."""
-    validation_ds: Any = None
+    validation_ds: dict[str, Any] | None = section(DATALOADERS, default=None)
     """The same keys, shared by the sets under `datasets: {<name>: {input_cfg: ...}}`, which can override them."""
-    test_ds: Any = None
+    test_ds: dict[str, Any] | None = section(DATALOADERS, default=None)
     """As validation_ds."""
     max_bad_share: float = 0.01
     """Share of records with unreadable audio above which the run stops; 0 stops at the first."""
@@ -42,30 +44,30 @@ def resolve_data_cfg(cfg: DictConfig | dict) -> DictConfig:
     Raises:
         ConfigError: unknown keys or impossible values; all of them at once.
     """
-    data = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
-    problems = list(_unknown(data, {f.name for f in dataclasses.fields(DataConfig)}, "data"))
+    data = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else copy.deepcopy(dict(cfg))
+    problems = list(unknown_keys(data, {f.name for f in dataclasses.fields(DataConfig)}, "data"))
     for split in _SPLITS:
-        section = data.get(split)
-        if section is None:
+        part = data.get(split)
+        if part is None:
             data.pop(split, None)
         elif split == "train_ds":
-            problems += _resolve_loader(section, f"data.{split}", streaming=True)
-        elif not section.get("datasets"):
+            problems += _resolve_loader(part, f"data.{split}", streaming=True)
+        elif not part.get("datasets"):
             problems.append(f"data.{split} needs its sets under datasets: <name>: (a single one, too).")
         else:
-            shared = {k: v for k, v in section.items() if k != "datasets"}
-            problems += _unknown(shared, _loader_keys(), f"data.{split}")
-            for name, item in section["datasets"].items():
+            shared = {k: v for k, v in part.items() if k != "datasets"}
+            problems += nemo_problems(DATALOADER, shared, f"data.{split}")
+            for name, item in part["datasets"].items():
                 merged = {**shared, **(item or {})}
                 problems += _resolve_loader(merged, f"data.{split}.datasets.{name}", streaming=False)
-                section["datasets"][name] = merged
+                part["datasets"][name] = merged
     if problems:
         raise ConfigError("the data section is wrong:\n  " + "\n  ".join(dict.fromkeys(problems)))
     return OmegaConf.create(data)
 
 
 def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
-    yield from _unknown(loader, _loader_keys(), where)
+    yield from nemo_problems(DATALOADER, loader, where)
     if isinstance(loader.get("input_cfg"), str | Path):
         path = Path(loader["input_cfg"])
         if not path.is_file():
@@ -77,7 +79,7 @@ def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
         return
     entries = list(_entries(loader["input_cfg"]))
     for number, entry in enumerate(e for e in entries if e.get("type") == "desta"):
-        yield from _unknown(entry, _entry_keys(), f"{where}.input_cfg[{number}]")
+        yield from unknown_keys(entry, _entry_keys(), f"{where}.input_cfg[{number}]")
         if entry.get("max_length") is None:
             entry["max_length"] = loader.get("max_tokens")
     streamed = streaming and (loader.get("force_iterable_dataset") or any(e.get("tarred_filepaths") for e in entries))
@@ -99,15 +101,5 @@ def _entries(input_cfg: list[dict]) -> Iterator[dict]:
             yield entry
 
 
-def _loader_keys() -> set[str]:
-    from nemo.collections.common.data.lhotse.dataloader import LhotseDataLoadingConfig
-
-    return {f.name for f in dataclasses.fields(LhotseDataLoadingConfig)}
-
-
 def _entry_keys() -> set[str]:
     return {f.name for f in dataclasses.fields(DeSTAInputConfig)} | {"shuffle", "shard_seed", "force_finite"}
-
-
-def _unknown(section: dict, known: set[str], where: str) -> Iterator[str]:
-    yield from (f"{where}.{key} is unknown{suggest(key, known)}" for key in section if key not in known)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,31 +19,55 @@ from nemo_desta.errors import AudioError, RenderError
 from nemo_desta.nemo_plugin import register
 from nemo_desta.rendering import Renderer
 
-__all__ = ["DeSTADataModule", "EpochLoader", "EpochSampler"]
+__all__ = ["DataProgress", "DeSTADataModule", "EpochLoader", "EpochSampler"]
 
 _LOG = logging.getLogger(__name__)
 
 
-class EpochSampler(torch.utils.data.Sampler):
-    """A Lhotse sampler that starts each pass where the trainer stands.
+@dataclass
+class DataProgress:
+    """Where the training data stand: which pass, the optimizer step at which it began, and its batches once known.
 
-    NeMo 3.0 hides the sampler from Lightning, so that every epoch has the same order and a resumed epoch begins
-    anew. Here each pass asks for (epoch, batches already trained), seeds the shuffling with the epoch, and skips
-    those batches; no audio is read for them.
+    Lightning counts an epoch as done when `max_steps` or a time limit ends a run in its middle; this does not.
     """
 
-    def __init__(self, sampler: CutSampler, position: Callable[[], tuple[int, int]]) -> None:
-        self.sampler, self.position = sampler, position
+    epoch: int = 0
+    start_step: int = 0
+    length: int | None = None
+
+    def advance(self, step: int, accumulate: int) -> int:
+        """Go to the next pass if this one is used up; returns how many of its batches were trained."""
+        done = (step - self.start_step) * accumulate
+        if self.length is not None and done >= self.length:
+            self.epoch, self.start_step, self.length = self.epoch + 1, step, None
+            return 0
+        return done
+
+
+class EpochSampler(torch.utils.data.Sampler):
+    """A Lhotse sampler that starts each pass where training stands.
+
+    NeMo 3.0 hides the sampler from Lightning, so that every epoch has the same order and a resumed epoch begins
+    anew. Here the pass seeds the shuffling, and batches already trained are skipped; no audio is read for them.
+
+    Args:
+        sampler: the sampler.
+        progress: shared with the data module, which saves it.
+        trained: batches of the current pass that were trained.
+    """
+
+    def __init__(self, sampler: CutSampler, progress: DataProgress, trained: Callable[[], int]) -> None:
+        self.sampler, self.progress, self.trained = sampler, progress, trained
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, done = self.position()
-        self.sampler.set_epoch(epoch)
+        done, count = self.trained(), 0
+        self.sampler.set_epoch(self.progress.epoch)
         batches = iter(self.sampler)  # Lhotse's samplers are their own iterators: a second iter() would start anew
         while (batch := next(batches, None)) is not None:
-            if done > 0:
-                done -= 1
-            else:
+            count += 1
+            if count > done:
                 yield batch
+        self.progress.length = count
 
 
 class EpochLoader:
@@ -50,24 +75,23 @@ class EpochLoader:
 
     Raises:
         AudioError: such a batch on several ranks, where one rank falling behind would hang the others.
-        RenderError: a first pass without a single batch.
+        RenderError: every record was skipped.
     """
 
     def __init__(self, loader: torch.utils.data.DataLoader, world_size: int, tokenizer: RenderingTokenizer) -> None:
         self.loader, self.world_size, self.tokenizer = loader, world_size, tokenizer
-        self._fruitful = False
 
     def __iter__(self) -> Iterator[dict]:
         for batch in self.loader:
-            self._fruitful = True
             if batch is not None:
                 yield batch
             elif self.world_size > 1:
                 raise AudioError("no clip of a whole batch could be read on this rank; see the ids logged above, mend them, or use larger batches.")
-        if not self._fruitful:
-            raise RenderError(f"the training data gave no batch ({self.tokenizer.tally.summary()}); raise max_tokens, or check the records.")
-        if self.tokenizer.tally.skipped:
-            _LOG.warning("training data so far: %s.", self.tokenizer.tally.summary())
+        tally = self.tokenizer.tally
+        if tally.skipped and tally.skipped == tally.seen:
+            raise RenderError(f"the training data gave no batch ({tally.summary()}); raise max_tokens.")
+        if tally.skipped:
+            _LOG.warning("training data so far: %s.", tally.summary())
 
 
 class DeSTADataModule(DataModule):
@@ -84,8 +108,7 @@ class DeSTADataModule(DataModule):
         cfg = resolve_data_cfg(cfg)
         dataset = DeSTADataset(renderer, pad_id, cfg.get("max_bad_share", 0.01))
         super().__init__(cfg, RenderingTokenizer(renderer), dataset)
-        self._epoch_start = (0, 0)
-        """Epoch, and the optimizer step at which it began."""
+        self.progress = DataProgress()
 
     def train_dataloader(self) -> BroadcastingDataLoader | None:
         """As NeMo's, without its FallbackDataset (which repeats a batch in place of an unreadable one)."""
@@ -105,10 +128,11 @@ class DeSTADataModule(DataModule):
         return BroadcastingDataLoader(source=source, device_mesh=mesh)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch_start": list(self._epoch_start)}
+        return asdict(self.progress)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._epoch_start = tuple(state["epoch_start"])
+        for name, value in state.items():
+            setattr(self.progress, name, value)
 
     def _seeded(self, loader: DictConfig) -> DictConfig:
         """Streams cannot be wound forward: a resumed run draws from a new order, the same for the same step."""
@@ -123,15 +147,11 @@ class DeSTADataModule(DataModule):
             return loader
         return torch.utils.data.DataLoader(
             loader.dataset,
-            sampler=EpochSampler(loader.sampler, self._position),
+            sampler=EpochSampler(loader.sampler, self.progress, self._trained),
             batch_size=None,
             num_workers=loader.num_workers,
             pin_memory=loader.pin_memory,
         )
 
-    def _position(self) -> tuple[int, int]:
-        """Epoch about to be read, and how many of its batches on this rank have been trained."""
-        epoch, step = self.trainer.current_epoch, self.trainer.global_step
-        if epoch != self._epoch_start[0]:
-            self._epoch_start = (epoch, step)
-        return epoch, (step - self._epoch_start[1]) * self.trainer.accumulate_grad_batches
+    def _trained(self) -> int:
+        return self.progress.advance(self.trainer.global_step, self.trainer.accumulate_grad_batches)

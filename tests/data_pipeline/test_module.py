@@ -20,9 +20,10 @@ def loader_cfg(corpus, **more):
     return {"input_cfg": [{"type": "desta", "manifest_filepath": str(corpus / "train.jsonl")}], "batch_size": 4, "seed": 1, **more}
 
 
-def module(renderer, epoch=0, step=0, accumulate=1, **data):
+def module(renderer, progress=None, step=0, accumulate=1, **data):
     out = DeSTADataModule(data, renderer, pad_id=0)
-    out.trainer = SimpleNamespace(current_epoch=epoch, global_step=step, accumulate_grad_batches=accumulate)
+    out.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate)
+    out.load_state_dict(progress or {})
     return out
 
 
@@ -36,19 +37,28 @@ def test_one_pass_gives_each_record_once(renderer, corpus, workers):
     assert [len(b) for b in batches] == [4, 4, 4] and set(sum(batches, [])) == ALL
 
 
-def test_order_changes_with_the_epoch_and_not_with_the_process(renderer, corpus):
-    data = {"train_ds": loader_cfg(corpus, shuffle=True)}
-    first, again, second = (ids(module(renderer, epoch=e, **data).train_dataloader()) for e in (0, 0, 1))
-    assert first == again and first != second
+def test_order_changes_with_the_pass_and_not_with_the_process(renderer, corpus):
+    data = module(renderer, train_ds=loader_cfg(corpus, shuffle=True))
+    loader = data.train_dataloader()
+    first = ids(loader)
+    data.trainer.global_step = 3
+    assert ids(loader) != first and data.progress.epoch == 1
+    assert ids(module(renderer, train_ds=loader_cfg(corpus, shuffle=True)).train_dataloader()) == first
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_resumed_epoch_skips_what_was_trained(renderer, corpus, accumulate):
+def test_a_resumed_pass_skips_what_was_trained(renderer, corpus, accumulate):
     data = {"train_ds": loader_cfg(corpus, shuffle=True, batch_size=2)}
-    whole = ids(module(renderer, epoch=3, **data).train_dataloader())
-    resumed = module(renderer, epoch=3, step=100 + 2, accumulate=accumulate, **data)
-    resumed.load_state_dict({"epoch_start": [3, 100]})
-    assert ids(resumed.train_dataloader()) == whole[2 * accumulate :]
+    begun = {"epoch": 3, "start_step": 100, "length": None}
+    whole = ids(module(renderer, begun, 100, **data).train_dataloader())
+    assert ids(module(renderer, begun, 102, accumulate, **data).train_dataloader()) == whole[2 * accumulate :]
+
+
+def test_a_pass_that_was_used_up_is_followed_by_the_next(renderer, corpus):
+    data = {"train_ds": loader_cfg(corpus, shuffle=True, batch_size=2)}
+    resumed = module(renderer, {"epoch": 3, "start_step": 100, "length": 6}, 106, **data)
+    following = module(renderer, {"epoch": 4, "start_step": 106, "length": None}, 106, **data)
+    assert ids(resumed.train_dataloader()) == ids(following.train_dataloader()) and resumed.progress.epoch == 4
 
 
 def test_ranks_share_the_records(renderer, corpus, monkeypatch):

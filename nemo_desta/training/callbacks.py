@@ -1,0 +1,162 @@
+"""Callbacks: resume that repeats nothing, loss tables, and the proof that frozen weights stayed frozen."""
+
+import csv
+import logging
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from nemo_desta.errors import CheckpointError
+
+__all__ = ["ExactResume", "FrozenGuard", "LossTables", "WeightsOnlyIO"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class WeightsOnlyIO(TorchCheckpointIO):
+    """Checkpoints are read without unpickling code (Lightning 2.4 alone would)."""
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None) -> dict[str, Any]:
+        """Raises CheckpointError when the file is damaged or holds more than tensors and plain values."""
+        try:
+            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except FileNotFoundError:
+            raise
+        except Exception as err:  # torch raises pickle, zip, runtime and value errors for damaged files
+            raise CheckpointError(f"{path}: cannot be read as a checkpoint ({err}); delete it to resume from an earlier one.") from err
+
+
+class ExactResume(Callback):
+    """Makes a resumed run go on as the uninterrupted one would.
+
+    Lightning saves the last batch of a step checkpoint as not completed, which shifts gradient accumulation and
+    validation by one after each resume, and saves no state of the random generators. Here all batches up to the last
+    optimizer step are counted, and each batch seeds dropout from (seed, step, part of the step, rank), so that there
+    is no state to save.
+
+    Args:
+        seed: of dropout.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        offsets = torch.randint(2**31, (3,), generator=generator).tolist()
+        place = (trainer.global_step, batch_idx % trainer.accumulate_grad_batches, trainer.global_rank)
+        torch.manual_seed(sum(a * (2 * b + 1) for a, b in zip(offsets, place, strict=True)) + self.seed)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        processed = progress["current"]["processed"]
+        begun = 0 if progress["is_last_batch"] else processed % trainer.accumulate_grad_batches
+        for counts in (progress["total"], progress["current"]):
+            counts["completed"] = counts["processed"] - begun
+
+
+class LossTables(Callback):
+    """Writes `train.csv` (a row a step) and `validation.csv` (a row a metric), and a log line now and then.
+
+    The tables survive a resume: rows after the step resumed from are dropped, the others kept.
+
+    Args:
+        folder: where the tables go.
+        every_n_steps: steps between log lines.
+    """
+
+    TRAIN = ("step", "epoch", "loss", "learning_rate", "step_seconds", "total_seconds", "samples", "target_tokens")
+    VALIDATION = ("step", "metric", "value")
+
+    def __init__(self, folder: Path, every_n_steps: int = 10) -> None:
+        self.folder, self.every_n_steps = folder, max(1, every_n_steps)
+        self._samples = self._tokens = 0
+        self._before = 0.0
+        """Seconds and counts of earlier runs are carried on in the last row."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = self._last = time.monotonic()
+        if not trainer.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        rows = _keep_rows(self.folder / "train.csv", self.TRAIN, trainer.global_step)
+        _keep_rows(self.folder / "validation.csv", self.VALIDATION, trainer.global_step)
+        if rows:
+            self._before = float(rows[-1]["total_seconds"])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict, batch_idx: int) -> None:
+        self._samples += len(batch["ids"])
+        self._tokens += int(batch["target_mask"].sum())
+        if not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        now = time.monotonic()
+        loss = float(trainer.callback_metrics["loss"])
+        rate = float(trainer.callback_metrics["learning_rate"])
+        step_seconds, self._last = now - self._last, now
+        total = self._before + now - self._started
+        row = (trainer.global_step, trainer.current_epoch, f"{loss:.9g}", f"{rate:.6g}", f"{step_seconds:.4f}", f"{total:.3f}")
+        _append(self.folder / "train.csv", (*row, self._samples, self._tokens))
+        self._samples = self._tokens = 0
+        if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == 1:
+            _LOG.info("step %d%s: loss %.4f, lr %.2e, %.2f s a step%s", *_progress(trainer, loss, rate, step_seconds))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        values = {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if k.startswith("val_")}
+        for name, value in values.items():
+            _append(self.folder / "validation.csv", (trainer.global_step, name, f"{value:.9g}"))
+        _LOG.info("step %d: %s", trainer.global_step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+        self._last = time.monotonic()
+
+
+class FrozenGuard(Callback):
+    """Compares the frozen weights' bytes before and after training.
+
+    Raises:
+        CheckpointError: at the end, if a frozen weight changed.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._before = _frozen_hashes(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        after = _frozen_hashes(pl_module)
+        changed = sorted(n for n in self._before.keys() | after.keys() if self._before.get(n) != after.get(n))
+        if changed:
+            raise CheckpointError(f"{len(changed)} frozen weights changed in training, the first is {changed[0]}: this is a bug, discard the run.")
+        _LOG.info("the %d frozen weights are byte for byte what they were.", len(after))
+
+
+def _frozen_hashes(module: LightningModule) -> dict[str, int]:
+    frozen = {n: p for n, p in module.named_parameters() if not p.requires_grad}
+    return {n: zlib.crc32(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()) for n, p in frozen.items()}
+
+
+def _progress(trainer: Trainer, loss: float, rate: float, seconds: float) -> tuple:
+    known = trainer.max_steps > 0
+    left = (trainer.max_steps - trainer.global_step) * seconds / 60
+    return trainer.global_step, f"/{trainer.max_steps}" if known else "", loss, rate, seconds, f", {left:.0f} min left" if known else ""
+
+
+def _keep_rows(path: Path, columns: tuple[str, ...], last_step: int) -> list[dict[str, str]]:
+    """Rewrite a table with its rows up to `last_step`; returns them."""
+    rows: list[dict[str, str]] = []
+    if path.exists() and last_step > 0:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [r for r in csv.DictReader(file) if r["step"].isdigit() and int(r["step"]) <= last_step]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def _append(path: Path, row: tuple) -> None:
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow(row)

@@ -1,0 +1,38 @@
+"""The whole training YAML as dataclasses; the sections of Lightning and NeMo are checked against their own."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nemo_desta.data.config import DataConfig
+from nemo_desta.models.config import DeSTAConfig
+from nemo_desta.nemo_sections import EXP_MANAGER, TRAINER
+from nemo_desta.schema import section
+
+__all__ = ["SampleConfig", "TrainConfig"]
+
+
+@dataclass
+class SampleConfig:
+    """Answers written at each validation."""
+
+    num_per_set: int = 4
+    """Records of each validation set that are answered, the first ones; 0 switches it off."""
+    max_new_tokens: int = 64
+    """Costs one LLM step a token on rank 0 while the other ranks wait."""
+
+
+@dataclass
+class TrainConfig:
+    """A training YAML."""
+
+    model: DeSTAConfig
+    data: DataConfig
+    trainer: dict[str, Any] = section(TRAINER)
+    """Arguments of lightning.pytorch.Trainer."""
+    exp_manager: dict[str, Any] = section(EXP_MANAGER)
+    """NeMo's ExpManagerConfig: folders, loggers, checkpoints, resume."""
+    seed: int = 42
+    """Of initial weights and dropout; the order of the data has its own, data.train_ds.seed."""
+    samples: SampleConfig = field(default_factory=SampleConfig)
+    guard_frozen: bool = True
+    """Hash the frozen weights before and after training and refuse a difference: about 1 s for each GB, twice."""

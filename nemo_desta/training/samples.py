@@ -1,0 +1,76 @@
+"""Answers to a few validation records, written at each validation for a human to read."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from nemo_desta.data.conversation import DeSTAConversation
+from nemo_desta.data.source import read_desta
+from nemo_desta.errors import DeSTAError
+from nemo_desta.record import Message
+
+__all__ = ["SampleGenerations"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class SampleGenerations(Callback):
+    """Writes `<folder>/step_<step>_<set>.txt` and, if there is a TensorBoard, the same text there. Rank 0 only.
+
+    Args:
+        validation: the `data.validation_ds` section, resolved (see resolve_data_cfg).
+        folder: where the texts go.
+        num_per_set: records of each set, the first ones.
+        max_new_tokens: longest answer; greedy.
+    """
+
+    def __init__(self, validation: Mapping[str, Any], folder: Path, num_per_set: int = 4, max_new_tokens: int = 64) -> None:
+        self.sets = {name: _first(item["input_cfg"], num_per_set) for name, item in validation["datasets"].items()}
+        self.folder, self.max_new_tokens = folder, max_new_tokens
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, examples in self.sets.items():
+            try:
+                text = self._answers(pl_module, examples)
+            except DeSTAError as err:  # a bad clip among the samples is no reason to end a training run
+                _LOG.warning("no sample answers for %s: %s", name, err)
+                continue
+            (self.folder / f"step_{trainer.global_step:08d}_{name}.txt").write_text(text, encoding="utf-8")
+            for logger in trainer.loggers:
+                if hasattr(logger.experiment, "add_text"):
+                    logger.experiment.add_text(f"samples/{name}", text.replace("\n", "  \n"), trainer.global_step)
+
+    def _answers(self, model: LightningModule, examples: list[DeSTAConversation]) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            conversations = [_with_files(e, Path(folder) / str(i)) for i, e in enumerate(examples)]
+            answers = model.generate(conversations, max_new_tokens=self.max_new_tokens, do_sample=False, batch_size=len(conversations))
+        blocks = [
+            f"[{e.id}] {e.record.prompt or e.record.messages[-1].content}\n"
+            f"  truth:  {e.record.seed_description}\n  target: {e.record.response}\n  answer: {answer}\n"
+            for e, answer in zip(examples, answers, strict=True)
+        ]
+        return "\n".join(blocks)
+
+
+def _first(input_cfg: list[Mapping[str, Any]], count: int) -> list[DeSTAConversation]:
+    entries = [e for e in input_cfg if e.get("type") == "desta"]
+    return [c for e in entries for c in islice(read_desta({**e, "force_finite": True})[0], count)][:count]
+
+
+def _with_files(example: DeSTAConversation, folder: Path) -> list[Message]:
+    """The messages with every clip as a file that can be opened; members of shards are unpacked."""
+    clips = iter(example.clips)
+
+    def file_of(audio: Any) -> Any:
+        return replace(audio, audio=str(next(clips).as_file(folder)))
+
+    return [replace(m, audios=tuple(file_of(a) for a in m.audios)) for m in example.record.messages]

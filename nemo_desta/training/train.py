@@ -1,0 +1,98 @@
+"""Training in NeMo's manner: trainer, experiment manager, model, data, fit."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from nemo.utils.exp_manager import exp_manager
+from nemo.utils.trainer_utils import resolve_trainer_cfg
+from omegaconf import DictConfig, OmegaConf
+
+from nemo_desta.data.module import DeSTADataModule
+from nemo_desta.errors import ConfigError
+from nemo_desta.models.desta import DeSTAModel
+from nemo_desta.nemo_sections import nemo_problems
+from nemo_desta.schema import check
+from nemo_desta.training.callbacks import ExactResume, FrozenGuard, LossTables, WeightsOnlyIO
+from nemo_desta.training.config import TrainConfig
+from nemo_desta.training.samples import SampleGenerations
+
+__all__ = ["SCHEMA", "TrainResult", "run"]
+
+SCHEMA = TrainConfig
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `run` leaves behind.
+
+    Attributes:
+        log_dir: checkpoints/, tables/{train,validation}.csv, samples/, TensorBoard events.
+        model_dir: the trained model, for DeSTAModel.from_pretrained.
+        step: optimizer steps done in all.
+        metrics: the last value of every logged metric.
+    """
+
+    log_dir: Path
+    model_dir: Path
+    step: int
+    metrics: dict[str, float]
+
+
+def run(cfg: DictConfig) -> TrainResult:
+    """Train a DeSTA model, or go on with a run that was stopped, and save it.
+
+    Args:
+        cfg: a training YAML, see TrainConfig and conf/desta_smol.yaml.
+
+    Raises:
+        ConfigError: all that is wrong with the configuration, before anything is built.
+    """
+    cfg = OmegaConf.create({"seed": 42, "guard_frozen": True, "samples": {}, **cfg})
+    check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "of the training run", nemo_problems)
+    _check_steps(cfg)
+    seed_everything(cfg.seed, workers=True)
+    trainer = Trainer(**_trainer_arguments(cfg.trainer))
+    log_dir = Path(exp_manager(trainer, cfg.exp_manager))
+    model = DeSTAModel(cfg.model)
+    data = DeSTADataModule(cfg.data, model.renderer, pad_id=model.renderer.eos_id)
+    trainer.callbacks[:0] = _callbacks(cfg, data, log_dir)
+    trainer.fit(model, data)
+    return _finish(trainer, model, log_dir)
+
+
+def _trainer_arguments(cfg: DictConfig) -> dict[str, Any]:
+    """NeMo's resolution, and what must be so: its experiment manager owns loggers and checkpoints, Lhotse the sampling."""
+    arguments = resolve_trainer_cfg(cfg)
+    arguments["plugins"] = [*arguments.get("plugins", []), WeightsOnlyIO()]
+    return {**arguments, "logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
+
+
+def _check_steps(cfg: DictConfig) -> None:
+    scheduled = (cfg.model.get("lr_scheduler") or {}).get("max_steps")
+    if cfg.trainer.get("max_steps", -1) == -1 and scheduled is None:
+        raise ConfigError(
+            "the cosine schedule needs its length: set trainer.max_steps, or model.lr_scheduler.max_steps with trainer.max_epochs "
+            "(records x epochs / global batch; a streamed epoch has no length of its own)."
+        )
+
+
+def _callbacks(cfg: DictConfig, data: DeSTADataModule, log_dir: Path) -> list[Any]:
+    out = [ExactResume(cfg.seed), LossTables(log_dir / "tables", cfg.trainer.get("log_every_n_steps", 10))]
+    samples = {"num_per_set": 4, "max_new_tokens": 64, **cfg.samples}
+    if samples["num_per_set"] and "validation_ds" in data.cfg:
+        out.append(SampleGenerations(data.cfg.validation_ds, log_dir / "samples", **samples))
+    return [*out, FrozenGuard()] if cfg.guard_frozen else out
+
+
+def _finish(trainer: Trainer, model: DeSTAModel, log_dir: Path) -> TrainResult:
+    model_dir = log_dir / "model"
+    if trainer.is_global_zero:
+        model.save_pretrained(str(model_dir))
+        _LOG.info("%d steps done; model in %s, tables and samples beside it.", trainer.global_step, model_dir)
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if isinstance(v, torch.Tensor)}
+    return TrainResult(log_dir, model_dir, trainer.global_step, metrics)
