@@ -1,6 +1,5 @@
 """`nemo-desta <verb>`: the console. A verb imports what it needs when it runs, so that `--help` answers at once."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -11,6 +10,7 @@ import click
 from nemo_desta import __version__
 from nemo_desta.configs import EXIT_USER_ERROR, load_config, print_config
 from nemo_desta.errors import DeSTAError
+from nemo_desta.quiet import quiet_known_noise
 
 __all__ = ["main"]
 
@@ -23,9 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     `--debug`, before the verb, shows the traceback of such an error.
     """
-    # torchao looks for CUDA libraries on every import and complains at length when torch is a CPU build.
-    os.environ.setdefault("TORCHAO_FORCE_SKIP_LOADING_SO_FILES", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    quiet_known_noise()
     sys.exit(_run(argv))
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemo_desta.errors import ConfigError, DeSTAError
 from nemo_desta.paths import conf_dir
+from nemo_desta.quiet import quiet_known_noise
 from nemo_desta.schema import ForeignCheck, problems, raise_all, suggest
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def run_script(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="override in Hydra's grammar")
     args = parser.parse_args(argv)
+    quiet_known_noise()
     try:
         cfg = load_config(args.config_name, args.overrides, args.config_path, schema, foreign)
         if args.print_config:
