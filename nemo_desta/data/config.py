@@ -30,6 +30,9 @@ class DataConfig:
     """As validation_ds."""
     max_bad_share: float = 0.01
     """Share of records with unreadable audio above which the run stops; 0 stops at the first."""
+    share_prefixes: bool = False
+    """Conversations about the same clip (see `together` of an input_cfg entry) stand in one row, so that what they
+    share is computed once: the same losses for less time and memory. Needs an LLM that takes 4-D attention masks."""
 
 
 def resolve_data_cfg(cfg: DictConfig | dict) -> DictConfig:
@@ -37,7 +40,7 @@ def resolve_data_cfg(cfg: DictConfig | dict) -> DictConfig:
 
     - measures conversations by their tokens (`use_multimodal_sampling`, `measure_total_length`),
     - drops what is left out (`min_tokens` of at least 1, see DeSTAConversation),
-    - counts what exceeds its `max_tokens` (handed to the `desta` entries as `max_length`),
+    - counts what exceeds its `max_tokens` (it becomes the `max_length` of the `desta` entries),
     - has one fixed shuffling seed for all ranks in place of NeMo's default, a random one a rank, which would repeat
       some records and lose others (streamed tar shards: one a worker, as they need it).
 
@@ -82,6 +85,12 @@ def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
         yield from unknown_keys(entry, _entry_keys(), f"{where}.input_cfg[{number}]")
         if entry.get("max_length") is None:
             entry["max_length"] = loader.get("max_tokens")
+        if (entry.get("manifest_filepath") is None) == (entry.get("tarred_filepaths") is None):
+            yield f"{where}.input_cfg[{number}] needs manifest_filepath (JSONL) or tarred_filepaths (tar shards), and not both."
+        if not isinstance(entry.get("together", 1), int) or entry.get("together", 1) < 1:
+            yield f"{where}.input_cfg[{number}].together must be 1 or more, it is {entry['together']!r}."
+    if all(e.get("type") == "desta" for e in entries):
+        loader.pop("max_tokens", None)  # counted by us; NeMo's filter would count nothing, and take groups for records
     streamed = streaming and (loader.get("force_iterable_dataset") or any(e.get("tarred_filepaths") for e in entries))
     if streamed and loader.get("num_workers", 0) < 1:
         yield f"{where}.num_workers must be at least 1 for tar shards: with 0, every rank would read the same stream."

@@ -11,7 +11,7 @@ from nemo_desta.data.tally import Tally
 from nemo_desta.record import Record
 from nemo_desta.rendering import Rendered, Renderer
 
-__all__ = ["DeSTAConversation", "RenderingTokenizer"]
+__all__ = ["ConversationGroup", "DeSTAConversation", "RenderingTokenizer"]
 
 
 @dataclass
@@ -74,6 +74,47 @@ class DeSTAConversation(Formattable):
             tokenizer.tally.skip(
                 name, f"{context} prompt and {total - context} target tokens exceed the limit of {self.max_length}, the target would be cut"
             )
+        return self
+
+
+@dataclass
+class ConversationGroup(Formattable):
+    """Conversations about the same clips that are sampled as one example, so that a batch encodes the clips once.
+
+    `batch_size` counts groups; lengths, and so `batch_tokens`, are sums over the members.
+
+    Attributes:
+        members: at least one; those too long are dropped by `tokenize`.
+        custom: NeMo's place for tags.
+    """
+
+    members: list[DeSTAConversation]
+    custom: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.members[0].id if self.members else ""
+
+    def with_id(self, new_id: str) -> "ConversationGroup":
+        """A copy whose members' ids say where it came from; see DeSTAConversation.with_id."""
+        suffix = new_id.removeprefix(self.id)
+        return replace(self, members=[m.with_id(m.id + suffix) for m in self.members])
+
+    @property
+    def input_length(self) -> int:
+        return sum(m.input_length for m in self.members)
+
+    @property
+    def output_length(self) -> int:
+        return sum(m.output_length for m in self.members)
+
+    @property
+    def total_length(self) -> int:
+        return sum(m.total_length for m in self.members)
+
+    def tokenize(self, tokenizer: "RenderingTokenizer") -> "ConversationGroup":
+        """NeMo's hook: render the members, leave out those that exceed their `max_length`."""
+        self.members = [m for m in self.members if m.tokenize(tokenizer).rendered]
         return self
 
 

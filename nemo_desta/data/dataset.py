@@ -15,7 +15,7 @@ __all__ = ["DeSTADataset"]
 
 
 class DeSTADataset(torch.utils.data.Dataset):
-    """Maps a CutSet of DeSTAConversation to the batch of `nemo_desta.data.batch.collate`.
+    """Maps a CutSet of DeSTAConversation or ConversationGroup to the batch of `nemo_desta.data.batch.collate`.
 
     A clip is known by its address (file, or shard and member), never by a name, so equal file names in different
     folders cannot be confused, and several conversations about one clip load and encode it once.
@@ -27,12 +27,21 @@ class DeSTADataset(torch.utils.data.Dataset):
         renderer: the model's renderer.
         pad_id: fills the left padding; attention never sees it.
         max_bad_share: share of unreadable records above which AudioError is raised, see Tally.
+        share_prefixes: conversations about the same clips stand in one row, see packing.pack_rows.
         max_duration: seconds; a longer clip counts as bad.
     """
 
-    def __init__(self, renderer: Renderer, pad_id: int, max_bad_share: float = 0.01, max_duration: float = MAX_DURATION) -> None:
+    def __init__(
+        self,
+        renderer: Renderer,
+        pad_id: int,
+        max_bad_share: float = 0.01,
+        share_prefixes: bool = False,
+        max_duration: float = MAX_DURATION,
+    ) -> None:
         self.renderer = renderer
         self.pad_id = pad_id
+        self.share_prefixes = share_prefixes
         self.max_duration = max_duration
         self.tally = Tally(max_bad_share)
 
@@ -43,7 +52,8 @@ class DeSTADataset(torch.utils.data.Dataset):
             AudioError: more records are bad than `max_bad_share` allows.
         """
         loaded: dict[Clip, object] = {}
-        kept = [c for c in cuts if self._load(c, loaded)]
+        members = [m for c in cuts for m in getattr(c, "members", [c])]
+        kept = [c for c in members if self._load(c, loaded)]
         if not kept:
             return None
         order = list(dict.fromkeys(clip for c in kept for clip in c.clips))
@@ -54,6 +64,7 @@ class DeSTADataset(torch.utils.data.Dataset):
             [[index[clip] for clip in c.clips] for c in kept],
             [c.id for c in kept],
             self.pad_id,
+            self.share_prefixes,
         )
 
     def _load(self, conversation: DeSTAConversation, loaded: dict) -> bool:

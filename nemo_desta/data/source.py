@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lhotse import CutSet
 from lhotse.dataset.dataloading import resolve_seed
 
 from nemo_desta.data.clip import Clip
-from nemo_desta.data.conversation import DeSTAConversation
+from nemo_desta.data.conversation import ConversationGroup, DeSTAConversation
 from nemo_desta.data.shards import expand_paths, read_shard
 from nemo_desta.errors import ConfigError, RecordError
 from nemo_desta.record import Record, read_records, resolve_audio
@@ -33,6 +34,9 @@ class DeSTAInputConfig:
     """Folder of the clips named in a JSONL file; the file's own folder by default."""
     max_length: int | None = None
     """Longest sequence in tokens; longer records are skipped and counted. The set's max_tokens by default."""
+    together: int = 1
+    """Up to so many neighbouring records about the same clips are sampled as one example: their clips are encoded once,
+    and batch_size counts such groups. Costs some variety within a batch."""
     weight: float | None = None
     """Share of this entry in a mix; all entries have one or none has."""
     tags: Any = None
@@ -49,6 +53,7 @@ class DeSTASource:
         tarred: whether they are tar shards.
         audio_root: for JSONL, see DeSTAInputConfig.
         max_length: see DeSTAInputConfig.
+        together: see DeSTAInputConfig.
         shuffle: whether the order of the files changes with each pass.
         seed: an int, or NeMo's "trng" or "randomized".
     """
@@ -59,21 +64,32 @@ class DeSTASource:
         tarred: bool,
         audio_root: str | None = None,
         max_length: int | None = None,
+        together: int = 1,
         shuffle: bool = False,
         seed: int | str = 0,
     ) -> None:
         self.paths, self.tarred, self.audio_root = paths, tarred, audio_root
-        self.max_length, self.shuffle, self.seed = max_length, shuffle, seed
+        self.max_length, self.together, self.shuffle, self.seed = max_length, together, shuffle, seed
         self._passes = 0
 
-    def __iter__(self) -> Iterator[DeSTAConversation]:
+    def __iter__(self) -> Iterator[DeSTAConversation | ConversationGroup]:
         paths, empty = self._own_paths(), True
         for path in paths:
-            for record, clips in self._read(path):
+            for example in self._conversations(path) if self.together == 1 else self._groups(path):
                 empty = False
-                yield DeSTAConversation(record, clips, where=path, max_length=self.max_length)
+                yield example
         if empty:
             raise RecordError(f"no record in {', '.join(paths[:5])}; there is nothing to train on.")
+
+    def _conversations(self, path: str) -> Iterator[DeSTAConversation]:
+        for record, clips in self._read(path):
+            yield DeSTAConversation(record, clips, where=path, max_length=self.max_length)
+
+    def _groups(self, path: str) -> Iterator[ConversationGroup]:
+        for clips, neighbours in groupby(self._conversations(path), key=lambda c: c.clips):
+            size = self.together if clips else 1
+            while members := list(islice(neighbours, size)):
+                yield ConversationGroup(members)
 
     def _own_paths(self) -> list[str]:
         paths = list(self.paths)
@@ -122,6 +138,7 @@ def read_desta(config: Mapping[str, Any]) -> tuple[CutSet, bool]:
         tarred=tarred is not None,
         audio_root=config.get("audio_root"),
         max_length=config.get("max_length"),
+        together=config.get("together", 1),
         shuffle=config.get("shuffle", False),
         seed=config.get("shard_seed", 0),
     )

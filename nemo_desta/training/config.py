@@ -31,6 +31,12 @@ class TrainConfig:
     """Arguments of lightning.pytorch.Trainer."""
     exp_manager: dict[str, Any] = section(EXP_MANAGER)
     """NeMo's ExpManagerConfig: folders, loggers, checkpoints, resume."""
+    train_records: Any = None
+    """Only read by the YAML's own data.train_ds.input_cfg, as ${train_records}; a short name for the command line."""
+    validation_records: Any = None
+    """The same for data.validation_ds."""
+    audio_root: str | None = None
+    """The same for the folder of the clips."""
     seed: int = 42
     """Of initial weights and dropout; the order of the data has its own, data.train_ds.seed."""
     samples: SampleConfig = field(default_factory=SampleConfig)

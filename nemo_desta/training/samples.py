@@ -63,7 +63,7 @@ class SampleGenerations(Callback):
 
 def _first(input_cfg: list[Mapping[str, Any]], count: int) -> list[DeSTAConversation]:
     entries = [e for e in input_cfg if e.get("type") == "desta"]
-    return [c for e in entries for c in islice(read_desta({**e, "force_finite": True})[0], count)][:count]
+    return [c for e in entries for c in islice(read_desta({**e, "together": 1, "force_finite": True})[0], count)][:count]
 
 
 def _with_files(example: DeSTAConversation, folder: Path) -> list[Message]:

@@ -11,6 +11,7 @@ from nemo.utils.exp_manager import exp_manager
 from nemo.utils.trainer_utils import resolve_trainer_cfg
 from omegaconf import DictConfig, OmegaConf
 
+from nemo_desta.data.config import resolve_data_cfg
 from nemo_desta.data.module import DeSTADataModule
 from nemo_desta.errors import ConfigError
 from nemo_desta.models.desta import DeSTAModel
@@ -55,6 +56,7 @@ def run(cfg: DictConfig) -> TrainResult:
     cfg = OmegaConf.create({"seed": 42, "guard_frozen": True, "samples": {}, **cfg})
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "of the training run", nemo_problems)
     _check_steps(cfg)
+    resolve_data_cfg(cfg.data)  # its errors should not wait for the models
     seed_everything(cfg.seed, workers=True)
     trainer = Trainer(**_trainer_arguments(cfg.trainer))
     log_dir = Path(exp_manager(trainer, cfg.exp_manager))

@@ -163,4 +163,39 @@ def test_streams_need_a_worker(corpus):
 def test_input_cfg_may_be_a_file(corpus):
     OmegaConf.save(OmegaConf.create(loader_cfg(corpus)["input_cfg"]), corpus / "input.yaml")
     out = resolve_data_cfg({"train_ds": {"input_cfg": str(corpus / "input.yaml"), "batch_size": 2, "max_tokens": 77}})
-    assert out.train_ds.input_cfg[0].max_length == 77 and out.train_ds.shard_seed == 42
+    assert out.train_ds.input_cfg[0].max_length == 77 and out.train_ds.shard_seed == 42 and "max_tokens" not in out.train_ds
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_conversations_about_one_clip_can_be_kept_together(renderer, corpus, share):
+    cfg = loader_cfg(corpus, batch_size=2, shuffle=True)
+    cfg["input_cfg"][0]["together"] = 2
+    batches = list(module(renderer, train_ds=cfg, share_prefixes=share).train_dataloader())
+    assert sorted(i for b in batches for i in b["ids"]) == sorted(ALL)
+    for batch in batches:
+        assert batch["audio_signal"].shape[0] == 2 and len(batch["ids"]) == 4
+        assert batch["input_ids"].shape[0] == (2 if share else 4)
+        assert [int(i[1:]) // 2 for i in batch["ids"]][::2] == [int(i[1:]) // 2 for i in batch["ids"]][1::2]
+
+
+def test_the_length_limit_is_that_of_a_record_in_a_group_too(renderer, corpus):
+    data = module(renderer, train_ds=loader_cfg(corpus, max_tokens=10_000))
+    limit = max(b["input_ids"].shape[1] for b in data.train_dataloader()) - 1
+    cfg = loader_cfg(corpus, max_tokens=limit)
+    alone = sum(ids(module(renderer, train_ds=cfg).train_dataloader()), [])
+    cfg["input_cfg"][0]["together"] = 2
+    data = module(renderer, train_ds=cfg)
+    assert sorted(sum(ids(data.train_dataloader()), [])) == sorted(alone) and data.tokenizer.tally.skipped == 12 - len(alone)
+
+
+def test_a_last_batch_smaller_than_the_ranks_is_filled_with_marked_copies(renderer, corpus, monkeypatch):
+    write_records(corpus / "train.jsonl", [record(0, "clips/0.wav")])
+    monkeypatch.setattr(DeSTADataModule, "_get_world_size", lambda self: 2)
+    for together in (1, 2):
+        cfg = loader_cfg(corpus)
+        cfg["input_cfg"][0]["together"] = together
+        seen = []
+        for rank in range(2):
+            monkeypatch.setattr(DeSTADataModule, "_get_dp_rank", lambda self, rank=rank: rank)
+            seen += ids(module(renderer, train_ds=cfg).train_dataloader())
+        assert seen == [["r0"], ["r0_dup0"]]
