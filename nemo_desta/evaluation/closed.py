@@ -6,7 +6,6 @@ depending on the test clips.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,9 @@ from nemo_desta.evaluation.packed import score_groups
 from nemo_desta.evaluation.questions import ClosedQuestion
 from nemo_desta.evaluation.statistics import Interval, accuracy, bootstrap_interval, macro_auc, wilson_interval
 from nemo_desta.models.desta import DeSTAModel
+from nemo_desta.models.scoring import backbone_only
 
-__all__ = ["ClosedResult", "QuestionScores", "ask", "summarise"]
+__all__ = ["ClosedResult", "QuestionScores", "ask", "auc_difference", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def ask(
         for c in clips
     }
     distinct = [g for g in dict.fromkeys(groups.values()) if g]
-    plain = nullcontext() if source == "audio" or model.config.lora is None else model.llm.disable_adapter()
-    with plain:
+    with backbone_only(model, num_clips=int(source == "audio")):
         scored = dict(zip(distinct, score_groups(model, distinct, audio_root, batch_size), strict=True))
     found: dict[str, list[tuple[str, int, np.ndarray]]] = {q.name: [] for q in questions}
     for clip_id in sorted(groups):  # the same order for every method
@@ -125,3 +124,18 @@ def summarise(asked: QuestionScores, seed: int = 0) -> ClosedResult:
     area = bootstrap_interval(lambda w: macro_auc(asked.scores, asked.labels, w), n, seed)
     predicted = tuple(np.bincount(asked.scores.argmax(axis=1), minlength=k).tolist())
     return ClosedResult(n, counts, right, area, predicted)
+
+
+def auc_difference(first: QuestionScores, second: QuestionScores, seed: int = 0) -> Interval:
+    """AUC of the first method minus that of the second, on the same resamples of the same clips.
+
+    Raises:
+        ValueError: the methods were asked of different clips.
+    """
+    if first.clip_ids != second.clip_ids:
+        raise ValueError("a paired difference needs the same clips in the same order.")
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        return macro_auc(first.scores, first.labels, weights) - macro_auc(second.scores, second.labels, weights)
+
+    return bootstrap_interval(difference, len(first.clip_ids), seed)

@@ -107,3 +107,16 @@ def test_planted_signal_and_noise():
 def test_a_question_without_clips_has_null_results():
     result = summarise(QuestionScores((), np.zeros(0, np.int64), np.zeros((0, 2)))).to_dict()
     assert result["num_clips"] == 0 and result["auc"]["value"] is None
+
+
+def test_paired_difference_of_auc():
+    rng = np.random.default_rng(1)
+    labels = np.tile([0, 1], 40)
+    ids = tuple(map(str, range(80)))
+    noise = QuestionScores(ids, labels, rng.normal(size=(80, 2)))
+    planted = QuestionScores(ids, labels, 9 * np.eye(2)[labels])
+    assert closed.auc_difference(planted, noise).low > 0.2
+    same = closed.auc_difference(noise, noise)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="same clips"):
+        closed.auc_difference(planted, QuestionScores(ids[::-1], labels, noise.scores))
