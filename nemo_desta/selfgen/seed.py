@@ -60,7 +60,7 @@ class FieldRule:
             return None
         mapped = self.values.get(text.casefold())
         if mapped is not None:
-            return mapped or None
+            return mapped if mapped.casefold() not in self.drop else None
         return text if self.keep_case else text[:1].upper() + text[1:]
 
 
