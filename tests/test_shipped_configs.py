@@ -14,7 +14,11 @@ from nemo_desta.errors import ConfigError
 from nemo_desta.nemo_sections import nemo_problems
 
 EXAMPLES = sorted(paths.examples_dir().glob("*.py"))
-TRAINING = [name for name in available_configs() if "trainer" in OmegaConf.load(paths.conf_dir() / f"{name}.yaml")]
+TRAINING = [
+    name
+    for name in available_configs()
+    if "\ntrainer:" in (paths.conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+]
 
 
 def schema_of(verb: str) -> type:
