@@ -30,7 +30,7 @@ _SHARES = {"validation": 0.10, "test": 0.09, UNSEEN: 0.13}
 """Share of the clips, and of each language's sentences, in each split; the rest is train."""
 _SOUND_SHARE, _MUSIC_SHARE, _ENGLISH_SHARE = 0.18, 0.17, 0.75
 
-RATES = {"slow": (95, 112), "normal": (160, 182), "fast": (265, 305)}
+RATES = {"slow": (95, 112), "normal": (160, 182), "fast": (235, 265)}
 """Speaking speed -> libespeak-ng's rate (nominal words per minute), lowest and highest."""
 F0 = {
     "male": {"low": (78, 88), "normal": (100, 112), "high": (125, 138)},
@@ -40,7 +40,7 @@ F0 = {
 TEMPI = {"slow": (56, 72), "moderate": (96, 112), "fast": (150, 180)}
 """Tempo class -> beats per minute, lowest and highest."""
 SNRS_DB = (5, 10)
-_ACCENTS = {"American": "en-us", "British": "en-gb-x-rp", "Scottish": "en-gb-scotland", "Caribbean": "en-029"}
+_ACCENTS = {"American": "en-us", "British": "en", "Scottish": "en-gb-scotland", "Caribbean": "en-029"}
 _ACCENT_DECK = ("American",) * 4 + ("British",) * 3 + ("Scottish",) * 2 + ("Caribbean",)
 _LANGUAGES = {"French": "fr", "Spanish": "es", "German": "de", "Italian": "it"}
 

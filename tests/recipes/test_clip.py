@@ -64,10 +64,10 @@ def test_every_voice_keeps_its_gender():
 def test_speed_classes_do_not_overlap(plans):
     plan = _first(plans, 1, domain="speech", language="English", noise="clean")[0]
     seconds = []
-    for rate in (112, 160, 182, 265):
+    for rate in (112, 160, 182, 235):
         clip = render_clip(dataclasses.replace(plan, recipe={**plan.recipe, "rate": rate}))
         seconds.append(len(clip.signal) / SAMPLING_RATE - 0.45)
-    assert seconds[0] > 1.25 * seconds[1] and seconds[2] > 1.25 * seconds[3]
+    assert seconds[0] > 1.25 * seconds[1] and seconds[2] > 1.2 * seconds[3]
 
 
 def test_levels_are_finite_never_clipped_and_lengths_short(plans):
