@@ -36,7 +36,7 @@ class SelfGenBudget:
     """The paper's."""
     pools: list[str] = field(default_factory=lambda: ["smol"])
     """Prompt pools of conf/prompts."""
-    filters: str = "smol"
+    filter_config: str = "smol"
     """Rules of conf/filters for responses."""
     seed: int = 0
     """Of prompts and sampling."""

@@ -48,13 +48,16 @@ def selfgen(config: Mapping[str, Any], output_dir: Path) -> dict[str, Any]:
     """Let the backbone write the targets of every split."""
     from dataclasses import asdict
 
+    from transformers.utils.logging import disable_progress_bar
+
     from nemo_desta.selfgen.backends.hf import HFBackend
     from nemo_desta.selfgen.config import find_config
     from nemo_desta.selfgen.engine import run_selfgen
     from nemo_desta.selfgen.prompts import PromptPool
 
+    disable_progress_bar()  # that of loading weights
     backend = HFBackend(config["llm"])
-    shared = {k: config[k] for k in ("pools", "filters", "seed_config", "seed", "temperature", "max_new_tokens", "batch_size")}
+    shared = {k: config[k] for k in ("pools", "filter_config", "seed_config", "seed", "temperature", "max_new_tokens", "batch_size")}
     splits = {}
     for split, prompts_per_cut in config["prompts_per_cut"].items():
         summary = run_selfgen(

@@ -72,7 +72,7 @@ def build_stages(cfg: DemoConfig) -> list[Stage]:
             "selfgen", "The backbone LLM writes its own training targets from the metadata",
             {**asdict(cfg.selfgen), "llm": cfg.llm, "system_prompt": cfg.system_prompt, "seed_config": cfg.seed_config},
             ("models", "corpus"),
-            (system, seeds, find_config("filters", cfg.selfgen.filters), *(find_config("prompts", p) for p in cfg.selfgen.pools)),
+            (system, seeds, find_config("filters", cfg.selfgen.filter_config), *(find_config("prompts", p) for p in cfg.selfgen.pools)),
         ),
         Stage(
             "training", "Train the connector with NeMo's trainer", {**asdict(cfg.training), **models},

@@ -151,8 +151,7 @@ def run_in_process(name: str, config: Mapping[str, Any], output_dir: Path, log: 
     _write_json(job, {"name": name, "config": config, "output_dir": str(output_dir), "log": str(log)})
     answer = job.with_name(f"{name}.answer.json")
     answer.unlink(missing_ok=True)
-    environment = {"TORCHAO_FORCE_SKIP_LOADING_SO_FILES": "1", "TOKENIZERS_PARALLELISM": "false", **os.environ}
-    process = subprocess.Popen([sys.executable, "-m", "nemo_desta.demo.stages", str(job), str(answer)], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "nemo_desta.demo.stages", str(job), str(answer)])
     try:
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:

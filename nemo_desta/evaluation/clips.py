@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nemo_desta.record import AUDIO_LOCATOR, AudioRef, Message
 
@@ -21,7 +22,8 @@ class EvalClip:
         audio: path relative to the audio root.
         transcript: what is spoken, " " when nothing is. The model gets it beside its audio features, as in training.
         seed_description: the metadata in words, what the backbone reads as "seed".
-        attributes: name -> value in words, `domain` (speech, sound, music) among them.
+        attributes: name -> value, as the corpus states it (not as the seed mapping words it or leaves it out);
+            `domain` (speech, sound, music) among them.
     """
 
     id: str
@@ -69,6 +71,14 @@ def read_clips(manifests: Sequence[str | os.PathLike[str]], seed_config: str, au
     clips = []
     for name, cut in CutSource([Path(m) for m in manifests]):
         seed = describe(cut)
-        attributes = {**seed.attributes, "domain": seed.domain}
+        attributes = {**_stated(cut), "domain": seed.domain}
         clips.append(EvalClip(name, audio_path(cut, Path(audio_root)), seed.transcript, seed.text, attributes))
     return clips
+
+
+def _stated(cut: Any) -> dict[str, str]:
+    """Fields of a cut's recording and supervisions; of several supervisions, what they agree on."""
+    fields = [{"gender": s.gender, "language": s.language, **(s.custom or {})} for s in cut.supervisions]
+    own = {**(getattr(cut.recording, "custom", None) or {}), **(cut.custom or {})}
+    shared = {k: v for k, v in (fields[0] if fields else {}).items() if all(f.get(k) == v for f in fields)}
+    return {k: str(v) for k, v in {**own, **shared}.items() if isinstance(v, str | int | float)}
