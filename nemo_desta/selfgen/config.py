@@ -45,7 +45,7 @@ class SelfGenConfig:
     """Ids in conf/prompts/system.yaml to draw from; None: all."""
     seed_config: str = "default"
     """Attribute mapping: a name in conf/seed/ or a path."""
-    filters: str = "default"
+    filter_config: str = "default"
     """Rules for responses: a name in conf/filters/ or a path."""
     temperature: float = 0.05
     """The paper's; 0 is greedy."""

@@ -127,7 +127,7 @@ class _Run:
         self.formatter = SeedFormatter.from_yaml(find_config("seed", config.seed_config))
         self.pool = PromptPool.from_yaml([find_config("prompts", p) for p in config.pools])
         self.system = SystemPrompts.from_yaml(find_config("prompts", "system"), config.system_prompts)
-        self.filter = ResponseFilter(load_yaml(find_config("filters", config.filters)))
+        self.filter = ResponseFilter(load_yaml(find_config("filters", config.filter_config)))
         self.sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
         self.source = CutSource(config.cuts)
         self.total = len(self.source) * config.prompts_per_cut
@@ -179,7 +179,7 @@ class _Run:
     def _fixed(self) -> dict[str, Any]:
         """What the rows depend on."""
         c = self.config
-        files = {f"{k}:{n}": stable_hash(find_config(k, n).read_text(encoding="utf-8")) for k, n in [("seed", c.seed_config), ("filters", c.filters), *(("prompts", p) for p in c.pools)]}
+        files = {f"{k}:{n}": stable_hash(find_config(k, n).read_text(encoding="utf-8")) for k, n in [("seed", c.seed_config), ("filters", c.filter_config), *(("prompts", p) for p in c.pools)]}
         return {
             "llm": c.llm if self._backend is None else self._backend.id, "backend": c.backend, "dtype": c.dtype,
             "sampling": asdict(self.sampling), "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,

@@ -5,8 +5,9 @@ attribute, the words that state each of its values:
 
     statements: {gender: {Female: ["woman|female|she|her"], Male: ["man|male|he|his"]}}
 
-A response that uses another value's words contradicts the seed; a response to a prompt `about` the attribute that
-uses none of its own value's words is beside the point. `contradictions` forbids words for single values.
+A response that uses another value's words, or denies its own ("not loud" of a loud one), contradicts the seed; a
+response to a prompt `about` the attribute that uses none of its own value's words is beside the point.
+`contradictions` forbids words for single values.
 """
 
 import re
@@ -20,6 +21,8 @@ from nemo_desta.selfgen.config import check_keys
 __all__ = ["ResponseFilter"]
 
 _KEYS = {"on_length", "betrays", "refusals", "repetition", "statements", "contradictions", "beside_the_point"}
+_WORDS = r"\b(?:%s)\b"
+_DENIED = r"(?:\b(?:not|no|never|neither|hardly)|n't)\s+(?:\w+\s+)?(?:%s)\b"
 Table = dict[str, dict[str, list[re.Pattern[str]]]]
 
 
@@ -44,6 +47,7 @@ class ResponseFilter:
         check_keys(repetition, {"ngram", "max_count"}, "filters, repetition")
         self._ngram, self._max_count = int(repetition.get("ngram", 4)), int(repetition.get("max_count", 3))
         self._statements = _table(config.get("statements") or {}, "statements")
+        self._denials = _table(config.get("statements") or {}, "statements", _DENIED)
         self._contradictions = _table(config.get("contradictions") or {}, "contradictions")
         self._beside_the_point = bool(config.get("beside_the_point", False))
 
@@ -81,6 +85,8 @@ class ResponseFilter:
             values = self._statements.get(name, {})
             if value in values and any(_any(words, response) for other, words in values.items() if other != value):
                 return f"contradiction:{name}"
+            if _any(self._denials.get(name, {}).get(value, ()), response):
+                return f"contradiction:{name}"
         if self._beside_the_point and about is not None and not self._states(response, about, attributes.get(about, "")):
             return f"beside_the_point:{about}"
         return None
@@ -96,20 +102,20 @@ def _any(patterns: Sequence[re.Pattern[str]], text: str) -> bool:
     return any(p.search(text) for p in patterns)
 
 
-def _compile(patterns: Sequence[str] | str, where: str) -> list[re.Pattern[str]]:
+def _compile(patterns: Sequence[str] | str, where: str, form: str = _WORDS) -> list[re.Pattern[str]]:
     out = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         try:
-            out.append(re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE))
+            out.append(re.compile(form % pattern, re.IGNORECASE))
         except re.error as err:
             raise ConfigError(f"filters, {where}: {pattern!r} is no regular expression ({err}).") from err
     return out
 
 
-def _table(config: Any, where: str) -> Table:
+def _table(config: Any, where: str, form: str = _WORDS) -> Table:
     if not isinstance(config, Mapping) or not all(isinstance(v, Mapping) for v in config.values()):
         raise ConfigError(f"filters, {where}: write {{attribute: {{value: [words]}}}}, this is {config!r}.")
     return {
-        str(name): {str(value).casefold(): _compile(words, f"{where}, {name}, {value}") for value, words in values.items()}
+        str(name): {str(value).casefold(): _compile(words, f"{where}, {name}, {value}", form) for value, words in values.items()}
         for name, values in config.items()
     }

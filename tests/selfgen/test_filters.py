@@ -39,6 +39,9 @@ def test_words_of_another_value_contradict_the_seed():
     assert check("A male voice.", "stop", {"gender": "Female"}) == "contradiction:gender"
     assert check("A woman or a man?", "stop", {"gender": "Female"}) == "contradiction:gender"
     assert check("A male voice.", "stop", {}) is None
+    for denial in ("It is not a woman.", "It isn't really female.", "No woman at all."):
+        assert check(denial, "stop", {"gender": "Female"}) == "contradiction:gender"
+    assert check("It is not loud, a woman speaks.", "stop", {"gender": "Female"}) is None
 
 
 def test_forbidden_words_of_one_value():

@@ -91,7 +91,7 @@ def test_end_to_end_resumed_equals_uninterrupted(tmp_path, backend):
     cuts = write_corpus(tmp_path / "data", 12)
     filters = tmp_path / "keep.yaml"
     filters.write_text("on_length: keep\nrepetition: {max_count: 99}\n")
-    options = {"max_new_tokens": 6, "batch_size": 4, "temperature": 1.0, "filters": str(filters), "progress": False, "sync_every": 1}
+    options = {"max_new_tokens": 6, "batch_size": 4, "temperature": 1.0, "filter_config": str(filters), "progress": False, "sync_every": 1}
 
     class Dying:
         id, revision, prompt_length = backend.id, backend.revision, backend.prompt_length
