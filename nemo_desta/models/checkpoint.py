@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from nemo_desta import __version__
@@ -28,6 +28,7 @@ __all__ = ["check_fingerprints", "compare_fingerprints", "load", "push", "save",
 
 MODEL_TYPE, OFFICIAL_TYPE = "nemo_desta", "desta25"
 FORMAT_VERSION = 1
+_PYTORCH = {"format": "pt"}  # metadata that transformers puts into safetensors files
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +81,8 @@ def save_official(model: "DeSTAModel", folder: str | Path) -> None:
         "audio_locator": c.locator,
         "placeholder_token": c.placeholder or model.tokenizer.eos_token,
     }
-    _write(folder, config, {_official_name(k): v for k, v in model.trainable_state_dict().items()})
+    state = {_official_name(k): v for k, v in model.trainable_state_dict().items()}
+    _write(folder, config, state, model.official_metadata)
 
 
 def push(model: "DeSTAModel", repo_id: str, private: bool = False, official: bool = False) -> str:
@@ -108,12 +110,14 @@ def _own_name(name: str) -> str:
     return name.replace("llm_model.", "llm.", 1) if name.startswith("llm_model.") else name
 
 
-def _write(folder: str | Path, config: dict[str, Any], state: dict[str, torch.Tensor]) -> None:
+def _write(
+    folder: str | Path, config: dict[str, Any], state: dict[str, torch.Tensor], metadata: dict[str, str] | None = _PYTORCH
+) -> None:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         weights, text = (folder / f".{name}.{os.getpid()}.tmp" for name in ("weights", "config"))
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, weights, {"format": "pt"})
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, weights, metadata)
         text.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         weights.chmod(text.stat().st_mode)  # safetensors writes 0600; a shared folder follows the umask
         os.replace(weights, folder / "model.safetensors")
@@ -146,9 +150,9 @@ def load(
     if dtype is not None:
         config["llm_dtype"] = config["encoder_dtype"] = str(dtype).removeprefix("torch.")
     model = cls(config)
-    state = _read_state(folder)
+    state, metadata = _read_state(folder)
     if official:
-        model.official_config, model.names = stored, names
+        model.official_config, model.official_metadata, model.names = stored, metadata, names
     model.load_trainable({_own_name(k): v for k, v in state.items()} if official else state, str(folder / "model.safetensors"))
     return model.eval()
 
@@ -202,11 +206,13 @@ def _from_official(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _read_state(folder: Path) -> dict[str, torch.Tensor]:
+def _read_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, str] | None]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise CheckpointError(f"{folder}: holds no .safetensors file; copy the whole checkpoint.")
     try:
-        return {k: v for file in files for k, v in load_file(file).items()}
+        with safe_open(files[0], "pt") as first:
+            metadata = first.metadata()
+        return {k: v for file in files for k, v in load_file(file).items()}, metadata
     except (SafetensorError, OSError) as err:
         raise CheckpointError(f"{folder}: damaged weights ({err}); copy the checkpoint again.") from err

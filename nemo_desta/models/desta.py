@@ -56,7 +56,8 @@ class DeSTAModel(LightningModule):
         llm, llm_mark = load_llm(config.llm, getattr(torch, config.llm_dtype))
         self.fingerprints = {"llm": llm_mark, "encoder": encoder_mark}
         self.names = {"llm": config.llm, "encoder": config.encoder}
-        self.official_config: dict[str, Any] = {}  # as read, where the checkpoint was an official one
+        self.official_config: dict[str, Any] = {}  # this and the next as read, where the checkpoint was an official one
+        self.official_metadata: dict[str, str] | None = {"format": "pt"}
         checkpoint.check_fingerprints(config, self.fingerprints)
         self.perception = _build_perception(config, encoder, llm)
         self.llm = llm if config.lora is None else add_lora(llm, config.lora)

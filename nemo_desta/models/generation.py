@@ -36,8 +36,10 @@ def transcribe(model: "DeSTAModel", conversations: Sequence[Sequence[Message]], 
     missing = {a.audio: f"conversation {i}" for i, a in reversed(numbered) if a.text is None}
     if not missing:
         return [tuple(c) for c in conversations]
-    transcriber = _transcriber(model)
-    texts = {name: transcriber(load_clip(audio_root, name, where)) for name, where in sorted(missing.items())}
+    texts = {}
+    for name, where in sorted(missing.items()):
+        audio = load_clip(audio_root, name, where)
+        texts[name] = _transcriber(model)(audio)
 
     def fill(message: Message) -> Message:
         return replace(message, audios=tuple(a if a.text is not None else replace(a, text=texts[a.audio]) for a in message.audios))

@@ -59,7 +59,8 @@ class ChatSession:
 
     def ask(self, question: str) -> str:
         """The answer; question and answer join the conversation."""
-        turns = [*self.turns, self._user(question)]
+        question = question.replace(AUDIO_LOCATOR, "the audio")
+        turns = [*self.turns, Message("user", question)] if self.turns or not self.clips else self._opening(question)
         answer = self.model.generate([turns], max_new_tokens=self.max_new_tokens)[0].strip()
         self.turns = [*turns, Message("assistant", answer)]
         return answer
@@ -68,14 +69,10 @@ class ChatSession:
         """Forget the turns, keep the recordings."""
         self.turns = []
 
-    def _user(self, question: str) -> Message:
-        question = question.replace(AUDIO_LOCATOR, "the audio")
-        if self.turns or not self.clips:
-            return Message("user", question)
-        if self.system:
-            self.turns = [Message("system", self.system)]
+    def _opening(self, question: str) -> list[Message]:
         places = "\n".join([AUDIO_LOCATOR] * len(self.clips))
-        return Message("user", f"{places}\n\n{question}", self.clips)
+        first = Message("user", f"{places}\n\n{question}", self.clips)
+        return [Message("system", self.system), first] if self.system else [first]
 
 
 def run_chat(
