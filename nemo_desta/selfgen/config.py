@@ -70,7 +70,11 @@ class SelfGenConfig:
         Raises:
             ConfigError: naming every value that is out of range.
         """
-        wrong = [f"{k}={getattr(self, k)!r} must be at least 1" for k in ("prompts_per_cut", "max_new_tokens", "batch_size", "sync_every") if getattr(self, k) < 1]
+        wrong = [
+            f"{k}={getattr(self, k)!r} must be at least 1"
+            for k in ("prompts_per_cut", "max_new_tokens", "batch_size", "sync_every")
+            if getattr(self, k) < 1
+        ]
         if self.temperature < 0:
             wrong.append(f"temperature={self.temperature} must not be negative")
         if not 0 < self.top_p <= 1:
@@ -128,5 +132,7 @@ def find_config(kind: str, name: str) -> Path:
     found = folder / f"{name}.yaml"
     if not found.is_file():
         names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-        raise ConfigError(f"{kind} {name!r}: no such file in {folder} (there are: {names}); give one of these or a path ending in .yaml.")
+        raise ConfigError(
+            f"{kind} {name!r}: no such file in {folder} (there are: {names}); give one of these or a path ending in .yaml."
+        )
     return found

@@ -60,12 +60,18 @@ class Summary:
     path: str
 
     def __str__(self) -> str:
-        rate = f", {self.new_rows / self.seconds:.1f} rows/s and {self.new_tokens / self.seconds:.0f} tokens/s" if self.new_rows else ""
+        rate = (
+            f", {self.new_rows / self.seconds:.1f} rows/s and {self.new_tokens / self.seconds:.0f} tokens/s"
+            if self.new_rows
+            else ""
+        )
         lines = [
             f"{self.path}: {self.ok} ok + {self.filtered} filtered + {self.failed} failed = {self.total} rows asked for",
             f"this run: {self.new_rows} rows in {self.seconds:.0f} s{rate}",
         ]
-        lines += [f"  {count:6d}  {reason}" for reason, count in sorted(self.reasons.items(), key=lambda x: (-x[1], x[0]))]
+        lines += [
+            f"  {count:6d}  {reason}" for reason, count in sorted(self.reasons.items(), key=lambda x: (-x[1], x[0]))
+        ]
         if self.unknown_fields:
             lines.append(f"fields the seed mapping does not know (left out): {', '.join(sorted(self.unknown_fields))}")
         return "\n".join(lines)
@@ -94,7 +100,9 @@ def run(cfg: Any) -> Summary:
     return summary
 
 
-def run_selfgen(cuts: str | Path | Sequence[str | Path], output_dir: str | Path, *, backend: Backend | str = "hf", **settings: Any) -> Summary:
+def run_selfgen(
+    cuts: str | Path | Sequence[str | Path], output_dir: str | Path, *, backend: Backend | str = "hf", **settings: Any
+) -> Summary:
     """Let an LLM write the responses for every cut.
 
     Args:
@@ -147,7 +155,9 @@ class _Run:
         if self._backend is None:
             from nemo_desta.selfgen.backends.hf import HFBackend
 
-            self._backend = HFBackend(self.config.llm, self.config.device, self.config.dtype, self.config.max_prompt_tokens)
+            self._backend = HFBackend(
+                self.config.llm, self.config.device, self.config.dtype, self.config.max_prompt_tokens
+            )
         return self._backend
 
     def execute(self) -> Summary:
@@ -167,7 +177,9 @@ class _Run:
         finally:
             log.close()
         if sum(counts.values()) != self.total:
-            raise SelfGenError(f"{self.output}: {counts} do not add up to the {self.total} rows asked for; the input changed while it was worked on.")
+            raise SelfGenError(
+                f"{self.output}: {counts} do not add up to the {self.total} rows asked for; the input changed while it was worked on."
+            )
         summary = Summary(
             self.total, counts["ok"], counts["filtered"], counts["failed"], reasons, dict(self.formatter.unknown),
             round(time.monotonic() - started, 3), self.new_rows, self.new_tokens, str(self.targets["ok"]),
@@ -179,7 +191,10 @@ class _Run:
     def _fixed(self) -> dict[str, Any]:
         """What the rows depend on."""
         c = self.config
-        files = {f"{k}:{n}": stable_hash(find_config(k, n).read_text(encoding="utf-8")) for k, n in [("seed", c.seed_config), ("filters", c.filter_config), *(("prompts", p) for p in c.pools)]}
+        files = {
+            f"{k}:{n}": stable_hash(find_config(k, n).read_text(encoding="utf-8"))
+            for k, n in [("seed", c.seed_config), ("filters", c.filter_config), *(("prompts", p) for p in c.pools)]
+        }
         return {
             "llm": c.llm if self._backend is None else self._backend.id, "backend": c.backend, "dtype": c.dtype,
             "sampling": asdict(self.sampling), "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,
@@ -193,7 +208,9 @@ class _Run:
 
     def _work(self, log: WorkLog) -> None:
         pairs = ((name, cut, draw) for name, cut in self.source for draw in range(self.config.prompts_per_cut))
-        bar = tqdm(total=self.total, unit="row", desc="self-generation", disable=not self.config.progress, mininterval=1.0)
+        bar = tqdm(
+            total=self.total, unit="row", desc="self-generation", disable=not self.config.progress, mininterval=1.0
+        )
         with bar:
             while window := list(islice(pairs, _WINDOW_BATCHES * self.config.batch_size)):
                 ids = [f"{name}-{draw}" for name, _, draw in window]
@@ -226,7 +243,9 @@ class _Run:
             if not all(r.id in log.done and r.id not in log.failed for r in batch):
                 answers = self.backend.generate([r.request for r in batch], self.sampling)
                 if len(answers) != len(batch):
-                    raise SelfGenError(f"backend {self.backend.id}: {len(answers)} responses to {len(batch)} requests; it must give one each.")
+                    raise SelfGenError(
+                        f"backend {self.backend.id}: {len(answers)} responses to {len(batch)} requests; it must give one each."
+                    )
                 for row, answer in zip(batch, answers, strict=True):
                     self._store(log, row, answer)
             bar.update(len(batch))
@@ -242,13 +261,31 @@ class _Run:
             return _Row(row_id, empty, None, None, None, f"cut {cut.id!r}: {err}")
         prompt = self.pool.choose(c.seed, name, draw, seed.domain, seed.attributes)
         if prompt is None:
-            return _Row(row_id, empty, None, seed, None, f"cut {cut.id!r}: no prompt of the pools fits domain {seed.domain} with {sorted(seed.attributes)}")
+            return _Row(
+                row_id,
+                empty,
+                None,
+                seed,
+                None,
+                f"cut {cut.id!r}: no prompt of the pools fits domain {seed.domain} with {sorted(seed.attributes)}",
+            )
         system_id, system = self.system.choose(c.seed, name, draw)
-        user = Message("user", f"<start_audio>{AUDIO_LOCATOR}<end_audio>\n\n{prompt.text}", (AudioRef(audio, seed.transcript),))
+        user = Message(
+            "user", f"<start_audio>{AUDIO_LOCATOR}<end_audio>\n\n{prompt.text}", (AudioRef(audio, seed.transcript),)
+        )
         messages = ((Message("system", system),) if system else ()) + (user,)
         record = Record(row_id, messages, "", c.dataset, seed.text, prompt.text)
         request = Request(row_id, messages, (seed.text,), stable_hash("sampling", c.seed, name, draw))
-        provenance = {"cut": name, "draw": draw, "pool": prompt.id.split("/")[0], "prompt_id": prompt.id, "kind": prompt.kind, "about": prompt.about, "system_prompt_id": system_id, "domain": seed.domain}
+        provenance = {
+            "cut": name,
+            "draw": draw,
+            "pool": prompt.id.split("/")[0],
+            "prompt_id": prompt.id,
+            "kind": prompt.kind,
+            "about": prompt.about,
+            "system_prompt_id": system_id,
+            "domain": seed.domain,
+        }
         return _Row(row_id, record, request, seed, prompt, provenance=provenance)
 
     def _store(self, log: WorkLog, row: _Row, answer: Generation) -> None:
@@ -286,4 +323,3 @@ class _Run:
             elif row["status"] == "failed":
                 reasons["failed"] += 1
         return dict(reasons)
-

@@ -51,7 +51,9 @@ class ResponseFilter:
         self._contradictions = _table(config.get("contradictions") or {}, "contradictions")
         self._beside_the_point = bool(config.get("beside_the_point", False))
 
-    def __call__(self, response: str, finish_reason: str, attributes: Mapping[str, str], about: str | None = None) -> str | None:
+    def __call__(
+        self, response: str, finish_reason: str, attributes: Mapping[str, str], about: str | None = None
+    ) -> str | None:
         """The name of the first rule that the response breaks, or None when it is fit.
 
         Args:
@@ -87,7 +89,11 @@ class ResponseFilter:
                 return f"contradiction:{name}"
             if _any(self._denials.get(name, {}).get(value, ()), response):
                 return f"contradiction:{name}"
-        if self._beside_the_point and about is not None and not self._states(response, about, attributes.get(about, "")):
+        if (
+            self._beside_the_point
+            and about is not None
+            and not self._states(response, about, attributes.get(about, ""))
+        ):
             return f"beside_the_point:{about}"
         return None
 
@@ -116,6 +122,8 @@ def _table(config: Any, where: str, form: str = _WORDS) -> Table:
     if not isinstance(config, Mapping) or not all(isinstance(v, Mapping) for v in config.values()):
         raise ConfigError(f"filters, {where}: write {{attribute: {{value: [words]}}}}, this is {config!r}.")
     return {
-        str(name): {str(value).casefold(): _compile(words, f"{where}, {name}, {value}", form) for value, words in values.items()}
+        str(name): {
+            str(value).casefold(): _compile(words, f"{where}, {name}, {value}", form) for value, words in values.items()
+        }
         for name, values in config.items()
     }

@@ -54,7 +54,9 @@ class CutSource:
         twice = _repeats(named)
         if twice:
             name = next(n for n, _ in self if stable_hash(n) in twice)
-            raise SelfGenError(f"the cut {name!r} stands more than once in the input, same audio and span; take one out.")
+            raise SelfGenError(
+                f"the cut {name!r} stands more than once in the input, same audio and span; take one out."
+            )
 
     def __len__(self) -> int:
         return self.count
@@ -96,7 +98,9 @@ def audio_path(cut: Any, root: Path) -> str:
     try:
         return file.relative_to(os.path.abspath(root)).as_posix()
     except ValueError:
-        raise SelfGenError(f"{file} is outside the data root {root}; give audio_root=<a folder above all audio>") from None
+        raise SelfGenError(
+            f"{file} is outside the data root {root}; give audio_root=<a folder above all audio>"
+        ) from None
 
 
 def _open(path: Path) -> Iterable[Any]:

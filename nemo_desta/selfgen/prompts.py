@@ -21,7 +21,9 @@ from nemo_desta.selfgen.config import check_keys, load_yaml
 __all__ = ["BETRAYING", "KINDS", "Prompt", "PromptPool", "SystemPrompts", "stable_hash"]
 
 KINDS = ("descriptive", "question", "conversation")
-BETRAYING = re.compile(r"\b(descriptions?|meta-?data|text(ual)? (above|below|provided)|the text|annotations?|captions?)\b", re.IGNORECASE)
+BETRAYING = re.compile(
+    r"\b(descriptions?|meta-?data|text(ual)? (above|below|provided)|the text|annotations?|captions?)\b", re.IGNORECASE
+)
 _GROUP_KEYS = {"kind", "domains", "requires", "when", "about", "weight", "prompts"}
 
 
@@ -53,7 +55,9 @@ class Prompt:
         """Whether the prompt may be asked of such a cut."""
         if self.domains and domain not in self.domains:
             return False
-        if any((name[1:] in attributes) if name.startswith("!") else (name not in attributes) for name in self.requires):
+        if any(
+            (name[1:] in attributes) if name.startswith("!") else (name not in attributes) for name in self.requires
+        ):
             return False
         return all(attributes.get(name, "").casefold() in values for name, values in self.when.items())
 
@@ -74,7 +78,9 @@ class PromptPool:
             raise ConfigError("the prompt pool is empty; name at least one pool with prompts in it.")
         twice = sorted({a.text for a, b in zip(self.prompts, self.prompts[1:], strict=False) if a.id == b.id})
         if twice:
-            raise ConfigError(f"prompt(s) given twice in one pool and kind: {'; '.join(map(repr, twice))}; keep one of each.")
+            raise ConfigError(
+                f"prompt(s) given twice in one pool and kind: {'; '.join(map(repr, twice))}; keep one of each."
+            )
         self._conditions = frozenset(n.removeprefix("!") for p in self.prompts for n in (*p.requires, *p.when))
         self._eligible: dict[tuple, tuple[list[Prompt], list[float]]] = {}
 
@@ -184,7 +190,9 @@ def _read_group(group: Any, pool: str, domains: Sequence[str], where: str) -> li
         "kind": group["kind"],
         "domains": frozenset(group.get("domains") or domains),
         "requires": frozenset(map(str, group.get("requires") or ())),
-        "when": {str(k): frozenset(str(v).casefold() for v in _listed(vs)) for k, vs in (group.get("when") or {}).items()},
+        "when": {
+            str(k): frozenset(str(v).casefold() for v in _listed(vs)) for k, vs in (group.get("when") or {}).items()
+        },
         "about": group.get("about"),
         "weight": float(group.get("weight", len(texts))) / len(texts),
     }
@@ -199,7 +207,9 @@ def _prompt(text: Any, pool: str, shared: Mapping[str, Any], where: str) -> Prom
     text = text.strip()
     betrays = BETRAYING.search(text)
     if betrays:
-        raise ConfigError(f"{where}: prompt {text!r} says {betrays.group()!r}, which betrays that no audio is there; reword it.")
+        raise ConfigError(
+            f"{where}: prompt {text!r} says {betrays.group()!r}, which betrays that no audio is there; reword it."
+        )
     return Prompt(id=f"{pool}/{shared['kind']}/{stable_hash(shared['kind'], text):016x}", text=text, **shared)
 
 

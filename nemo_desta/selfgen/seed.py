@@ -130,7 +130,11 @@ class SeedFormatter:
         self._speaker_name = speaker.get("name", "Speaker")
         duration = config.get("duration") or {}
         check_keys(duration, {"name", "unit", "digits"}, "seed mapping, duration")
-        self._duration = FieldRule("duration", duration["name"], unit=duration.get("unit", "s"), digits=duration.get("digits", 1)) if duration.get("name") else None
+        self._duration = (
+            FieldRule("duration", duration["name"], unit=duration.get("unit", "s"), digits=duration.get("digits", 1))
+            if duration.get("name")
+            else None
+        )
         self._silent = {self._domain_field, *(config.get("ignore") or ())}
         self.unknown: Counter[str] = Counter()
 
@@ -146,12 +150,16 @@ class SeedFormatter:
             SelfGenError: times are not finite, or a field's value has no words; cut and field are named.
         """
         if not (math.isfinite(cut.duration) and cut.duration > 0):
-            raise SelfGenError(f"cut {cut.id!r}: duration {cut.duration!r} is no positive number of seconds; repair the manifest.")
+            raise SelfGenError(
+                f"cut {cut.id!r}: duration {cut.duration!r} is no positive number of seconds; repair the manifest."
+            )
         whole = self._attributes(self._custom_of(cut), cut.id)
         supervisions = sorted(cut.supervisions, key=lambda s: (s.start, s.end, str(s.id)))
         for s in supervisions:
             if not (math.isfinite(s.start) and math.isfinite(s.duration)):
-                raise SelfGenError(f"cut {cut.id!r}: supervision {s.id!r} has times {s.start!r}, {s.duration!r}; repair the manifest.")
+                raise SelfGenError(
+                    f"cut {cut.id!r}: supervision {s.id!r} has times {s.start!r}, {s.duration!r}; repair the manifest."
+                )
         speakers = {s.speaker for s in supervisions if s.speaker}
         hours = cut.duration >= 3600
         per_line = [self._attributes(self._fields_of(s), cut.id) for s in supervisions]
@@ -159,17 +167,30 @@ class SeedFormatter:
         lines = []
         for s, text, own in zip(supervisions, texts, per_line, strict=True):
             attributes = dict(own) if len(supervisions) > 1 else {**whole, **own}
-            words = self._words(attributes, cut.duration if len(supervisions) == 1 else None, s.speaker if len(speakers) > 1 else None)
-            span = (0.0, cut.duration) if len(supervisions) == 1 and not text else (max(s.start, 0.0), min(s.end, cut.duration))
+            words = self._words(
+                attributes, cut.duration if len(supervisions) == 1 else None, s.speaker if len(speakers) > 1 else None
+            )
+            span = (
+                (0.0, cut.duration)
+                if len(supervisions) == 1 and not text
+                else (max(s.start, 0.0), min(s.end, cut.duration))
+            )
             lines.append(_line(format_span(*span, hours), text, words))
         if len(supervisions) != 1 and (whole or not supervisions):
             lines.append(_line(format_span(0, cut.duration, hours), "", self._words(whole, cut.duration, None)))
-        return Seed("\n".join(lines), self._shared(whole, per_line, texts, speakers), self._domain(cut, texts, whole, per_line), " ".join(t for t in texts if t) or " ")
+        return Seed(
+            "\n".join(lines),
+            self._shared(whole, per_line, texts, speakers),
+            self._domain(cut, texts, whole, per_line),
+            " ".join(t for t in texts if t) or " ",
+        )
 
     def _custom_of(self, cut: Any) -> dict[str, Any]:
         recording = getattr(cut, "recording", None)
         fields = {**(getattr(recording, "custom", None) or {}), **(getattr(cut, "custom", None) or {})}
-        return {k: v for k, v in fields.items() if not hasattr(v, "to_dict")}  # manifests attached to a cut are no attributes
+        return {
+            k: v for k, v in fields.items() if not hasattr(v, "to_dict")
+        }  # manifests attached to a cut are no attributes
 
     def _fields_of(self, supervision: Any) -> dict[str, Any]:
         return {**{k: getattr(supervision, k) for k in _STANDARD}, **(supervision.custom or {})}
@@ -183,7 +204,9 @@ class SeedFormatter:
             try:
                 words = rule.render(fields.get(rule.field))
             except TypeError as err:
-                raise SelfGenError(f"cut {cut_id!r}: field {rule.field!r} is {err}, which has no words; map it to text in the recipe or take it out of the seed mapping.") from err
+                raise SelfGenError(
+                    f"cut {cut_id!r}: field {rule.field!r} is {err}, which has no words; map it to text in the recipe or take it out of the seed mapping."
+                ) from err
             if words is not None:
                 out[rule.field] = words
         return out
@@ -195,7 +218,9 @@ class SeedFormatter:
             out.append(f"{self._duration.name}: {self._duration.render(duration)}")
         return out
 
-    def _shared(self, whole: Mapping[str, str], per_line: Sequence[Mapping[str, str]], texts: Sequence[str], speakers: set[str]) -> dict[str, str]:
+    def _shared(
+        self, whole: Mapping[str, str], per_line: Sequence[Mapping[str, str]], texts: Sequence[str], speakers: set[str]
+    ) -> dict[str, str]:
         shared = dict(whole)
         for name in {k for line in per_line for k in line}:
             values = {line.get(name) for line in per_line}
@@ -209,8 +234,14 @@ class SeedFormatter:
             shared["dialogue"] = "Yes"
         return shared
 
-    def _domain(self, cut: Any, texts: Sequence[str], whole: Mapping[str, str], per_line: Sequence[Mapping[str, str]]) -> str:
-        stated = {str(f[self._domain_field]).casefold() for f in (self._custom_of(cut), *(s.custom or {} for s in cut.supervisions)) if f.get(self._domain_field)}
+    def _domain(
+        self, cut: Any, texts: Sequence[str], whole: Mapping[str, str], per_line: Sequence[Mapping[str, str]]
+    ) -> str:
+        stated = {
+            str(f[self._domain_field]).casefold()
+            for f in (self._custom_of(cut), *(s.custom or {} for s in cut.supervisions))
+            if f.get(self._domain_field)
+        }
         if len(stated) == 1:
             return stated.pop()
         if any(texts):
@@ -233,5 +264,11 @@ def _rule(entry: Any, drop: set[str]) -> FieldRule:
     values = {str(k).casefold(): str(v) for k, v in (entry.get("values") or {}).items()}
     own_drop = {str(v).casefold() for v in entry.get("drop") or ()}
     return FieldRule(
-        entry["field"], entry["name"], values, str(entry.get("unit") or ""), int(entry.get("digits", 1)), frozenset(drop | own_drop), bool(entry.get("keep_case", False))
+        entry["field"],
+        entry["name"],
+        values,
+        str(entry.get("unit") or ""),
+        int(entry.get("digits", 1)),
+        frozenset(drop | own_drop),
+        bool(entry.get("keep_case", False)),
     )

@@ -117,7 +117,9 @@ class WorkLog:
             if self._pending >= self.sync_every:
                 self.sync()
         except OSError as err:
-            raise SelfGenError(f"{self.path}: cannot write ({err}); rows finished before are safe: make room and start again.") from err
+            raise SelfGenError(
+                f"{self.path}: cannot write ({err}); rows finished before are safe: make room and start again."
+            ) from err
         self._count(row, self._end)
         self._end += len(line)
         return True
@@ -149,7 +151,9 @@ class WorkLog:
         stream.seek(self.done[row_id])
         row = _decode_line(stream.readline())
         if row is None or row["id"] != row_id:
-            raise SelfGenError(f"{self.path}: the line of {row_id!r} was changed on disk; start again, it will be made anew.")
+            raise SelfGenError(
+                f"{self.path}: the line of {row_id!r} was changed on disk; start again, it will be made anew."
+            )
         return row
 
     def close(self) -> None:
@@ -188,7 +192,9 @@ def seal(log: WorkLog, order: Callable[[], Iterable[str]], targets: Mapping[str,
             file.flush()
             os.fsync(file.fileno())
     except OSError as err:
-        raise SelfGenError(f"cannot write the finished files ({err}); the work log is safe: make room and start again.") from err
+        raise SelfGenError(
+            f"cannot write the finished files ({err}); the work log is safe: make room and start again."
+        ) from err
     finally:
         for file in files.values():
             file.close()
@@ -220,10 +226,16 @@ def check_manifest(path: Path, config: Mapping[str, Any]) -> None:
     except ValueError as err:
         raise SelfGenError(f"{path}: not readable as JSON ({err}); restore it, or use a new output directory.") from err
     old, new = dict(_flat(before)), dict(_flat(config))
-    changed = [f"  {k}: {_show(old, k)} -> {_show(new, k)}" for k in sorted(old.keys() | new.keys()) if old.get(k, "\0") != new.get(k, "\0")]
+    changed = [
+        f"  {k}: {_show(old, k)} -> {_show(new, k)}"
+        for k in sorted(old.keys() | new.keys())
+        if old.get(k, "\0") != new.get(k, "\0")
+    ]
     if changed:
         raise SelfGenError(
-            f"{path.parent}: begun with another configuration; changed:\n" + "\n".join(changed) + "\nUse a new output directory, or the old values."
+            f"{path.parent}: begun with another configuration; changed:\n"
+            + "\n".join(changed)
+            + "\nUse a new output directory, or the old values."
         )
 
 
@@ -274,7 +286,9 @@ def lock_directory(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
             file.seek(0)
-            raise SelfGenError(f"{path}: process {file.read().strip() or '?'} is writing to it; wait for it, or use another output directory.") from err
+            raise SelfGenError(
+                f"{path}: process {file.read().strip() or '?'} is writing to it; wait for it, or use another output directory."
+            ) from err
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

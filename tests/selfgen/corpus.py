@@ -16,14 +16,24 @@ def recording(path: str, duration: float = 3.0, recording_id: str | None = None)
     )
 
 
-def supervision(text: str | None = None, start: float = 0.0, duration: float = 3.0, number: int = 0, **fields) -> SupervisionSegment:
+def supervision(
+    text: str | None = None, start: float = 0.0, duration: float = 3.0, number: int = 0, **fields
+) -> SupervisionSegment:
     standard = {k: fields.pop(k) for k in ("gender", "language", "speaker") if k in fields}
-    return SupervisionSegment(id=f"s{number}", recording_id="r", start=start, duration=duration, text=text, custom=fields or None, **standard)
+    return SupervisionSegment(
+        id=f"s{number}", recording_id="r", start=start, duration=duration, text=text, custom=fields or None, **standard
+    )
 
 
 def cut(supervisions=(), duration: float = 3.0, cut_id: str = "c", path: str = "a.wav", **custom) -> MonoCut:
     return MonoCut(
-        id=cut_id, start=0, duration=duration, channel=0, supervisions=list(supervisions), recording=recording(path, duration), custom=custom or None
+        id=cut_id,
+        start=0,
+        duration=duration,
+        channel=0,
+        supervisions=list(supervisions),
+        recording=recording(path, duration),
+        custom=custom or None,
     )
 
 

@@ -30,4 +30,3 @@ class FakeBackend:
         if number % 7 == 0:
             return Generation("The metadata says so.", "stop", 4)
         return Generation(f"I hear {number}.", "length" if number % 5 == 0 else "stop", 3)
-

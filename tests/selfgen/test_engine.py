@@ -32,9 +32,20 @@ def test_every_row_is_ok_filtered_or_failed(tmp_path):
     order = [(int(r.provenance["cut"][3:]), r.provenance["draw"]) for r in records]
     assert order == sorted(order), "records stand in the order of the input"
     speech = next(r for r in records if r.provenance["domain"] == "speech")
-    assert speech.audios[0].audio == f"a{speech.provenance['cut'][3:]}.wav" and speech.audios[0].text.startswith("Sentence")
+    assert speech.audios[0].audio == f"a{speech.provenance['cut'][3:]}.wav" and speech.audios[0].text.startswith(
+        "Sentence"
+    )
     assert speech.messages[-1].content == f"<start_audio><|AUDIO|><end_audio>\n\n{speech.prompt}"
-    assert speech.provenance.keys() >= {"backbone", "backbone_revision", "sampling", "pool", "system_prompt_id", "recipe", "package_version", "finish_reason"}
+    assert speech.provenance.keys() >= {
+        "backbone",
+        "backbone_revision",
+        "sampling",
+        "pool",
+        "system_prompt_id",
+        "recipe",
+        "package_version",
+        "finish_reason",
+    }
     failed = [json.loads(line) for line in (tmp_path / "out" / "failed" / "records.jsonl").read_text().splitlines()]
     assert all("a7.wav" in f["reason"] for f in failed)
 
@@ -54,7 +65,14 @@ def test_a_finished_directory_is_left_alone(tmp_path):
     assert backend.requests == [] and again.ok == first.ok and again.new_rows == 0
 
 
-@pytest.mark.parametrize(("change", "shown"), [({"seed": 1}, "seed: 0 -> 1"), ({"temperature": 1.0}, "sampling.temperature: 0.05 -> 1.0"), ({"pools": ["speech"]}, "pools")])
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"seed": 1}, "seed: 0 -> 1"),
+        ({"temperature": 1.0}, "sampling.temperature: 0.05 -> 1.0"),
+        ({"pools": ["speech"]}, "pools"),
+    ],
+)
 def test_another_configuration_is_refused(tmp_path, change, shown):
     cuts = write_corpus(tmp_path / "data", 5)
     run_selfgen(cuts, tmp_path / "out", backend=FakeBackend(), **OPTIONS)
@@ -78,7 +96,14 @@ def test_repeated_file_stems_get_unique_ids_whatever_the_order(tmp_path):
         cuts.append(cut([supervision("Hi.")], cut_id="a", path=f"{folder}/a.wav"))
         CutSet.from_cuts(cuts[-1:]).to_file(tmp_path / f"{folder}.jsonl")
     for order in ("xy", "yx"):
-        run_selfgen([tmp_path / f"{f}.jsonl" for f in order], tmp_path / order, backend=FakeBackend(), audio_root=str(tmp_path), prompts_per_cut=8, progress=False)
+        run_selfgen(
+            [tmp_path / f"{f}.jsonl" for f in order],
+            tmp_path / order,
+            backend=FakeBackend(),
+            audio_root=str(tmp_path),
+            prompts_per_cut=8,
+            progress=False,
+        )
     found = [{r.id: r.audios[0].audio for r in read_records(tmp_path / o / "records.jsonl")} for o in ("xy", "yx")]
     assert found[0] == found[1] and set(found[0].values()) == {"x/a.wav", "y/a.wav"}
     with pytest.raises(SelfGenError, match="more than once"):
@@ -91,7 +116,13 @@ def test_recordings_find_their_supervisions(tmp_path):
     (tmp_path / "a0.wav").touch()
     RecordingSet.from_recordings([recording("a0.wav")]).to_file(tmp_path / "toy_recordings_train.jsonl.gz")
     SupervisionSet.from_segments([spoken]).to_file(tmp_path / "toy_supervisions_train.jsonl.gz")
-    run_selfgen(tmp_path / "toy_recordings_train.jsonl.gz", tmp_path / "out", backend=FakeBackend(), prompts_per_cut=9, progress=False)
+    run_selfgen(
+        tmp_path / "toy_recordings_train.jsonl.gz",
+        tmp_path / "out",
+        backend=FakeBackend(),
+        prompts_per_cut=9,
+        progress=False,
+    )
     described = {r.seed_description for r in read_records(tmp_path / "out" / "records.jsonl")}
     assert described == {"[00:00-00:03] Hello there. (Gender: Female, Duration: 3s)"}
 
@@ -143,7 +174,10 @@ def test_parts_of_recordings_and_files_outside_the_root_are_refused(tmp_path):
 def test_errors_of_single_rows_are_counted_not_fatal(tmp_path):
     class Flaky(FakeBackend):
         def generate(self, requests, sampling):
-            return [Generation(error="out of luck") if r.id == "cut4-0" else a for r, a in zip(requests, super().generate(requests, sampling), strict=True)]
+            return [
+                Generation(error="out of luck") if r.id == "cut4-0" else a
+                for r, a in zip(requests, super().generate(requests, sampling), strict=True)
+            ]
 
     summary = run_selfgen(write_corpus(tmp_path / "data", 30), tmp_path / "out", backend=Flaky(), **OPTIONS)
     assert summary.failed == 1
@@ -152,14 +186,18 @@ def test_errors_of_single_rows_are_counted_not_fatal(tmp_path):
 def _child(cuts: Path, output: Path, delay: float):
     """Another process; forked, because that is fast, and killed before it returns here."""
     options = {"prompts_per_cut": 2, "batch_size": 4, "sync_every": 4, "progress": False}
-    child = get_context("fork").Process(target=run_selfgen, args=(cuts, output), kwargs={"backend": FakeBackend(delay), **options})
+    child = get_context("fork").Process(
+        target=run_selfgen, args=(cuts, output), kwargs={"backend": FakeBackend(delay), **options}
+    )
     child.start()
     return child
 
 
 def test_killed_again_and_again_it_gives_the_rows_of_an_uninterrupted_run(tmp_path):
     cuts = write_corpus(tmp_path / "data", 120)
-    run_selfgen(cuts, tmp_path / "calm", backend=FakeBackend(), prompts_per_cut=2, batch_size=4, sync_every=4, progress=False)
+    run_selfgen(
+        cuts, tmp_path / "calm", backend=FakeBackend(), prompts_per_cut=2, batch_size=4, sync_every=4, progress=False
+    )
     log = tmp_path / "killed" / ".work" / "records.log"
     for kill in range(12):
         before = log.stat().st_size if log.exists() else 0

@@ -58,7 +58,9 @@ def test_a_response_must_state_what_was_asked():
     assert check("A piano plays.", "stop", {"instrument": "Piano"}, about="instrument") is None
 
 
-@pytest.mark.parametrize("config", [{"betrays": ["("]}, {"on_length": "cut"}, {"rules": []}, {"statements": {"gender": ["x"]}}])
+@pytest.mark.parametrize(
+    "config", [{"betrays": ["("]}, {"on_length": "cut"}, {"rules": []}, {"statements": {"gender": ["x"]}}]
+)
 def test_mistakes_in_rules_are_refused(config):
     with pytest.raises(ConfigError):
         ResponseFilter(config)

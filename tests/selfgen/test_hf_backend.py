@@ -20,7 +20,11 @@ def backend(request):
 
 
 def question(i: int, seed_description: str = "[00:00-00:02] Hi. (Gender: Male)", transcript: str = "Hi.") -> Request:
-    user = Message("user", f"<start_audio><|AUDIO|><end_audio>\n\nWho is number {i}?" + " Really?" * i, (AudioRef("a.wav", transcript),))
+    user = Message(
+        "user",
+        f"<start_audio><|AUDIO|><end_audio>\n\nWho is number {i}?" + " Really?" * i,
+        (AudioRef("a.wav", transcript),),
+    )
     return Request(f"r{i}", (SYSTEM, user), (seed_description,), seed=i)
 
 
@@ -33,7 +37,9 @@ def test_the_llm_reads_what_training_sees_but_for_the_seed_description(backend):
     before, after = trained.input_ids[:start], trained.input_ids[start + places :]
     text = backend.tokenizer.decode
     assert text(seen) == text(before) + request.substitutes[0] + text(after)
-    assert seen[: len(before) - 1] == before[:-1] and seen[len(seen) - len(after) + 1 :] == after[1:], "equal ids but where the texts meet"
+    assert seen[: len(before) - 1] == before[:-1] and seen[len(seen) - len(after) + 1 :] == after[1:], (
+        "equal ids but where the texts meet"
+    )
 
 
 def test_control_tokens_in_metadata_stay_text(backend):
@@ -70,7 +76,9 @@ def test_finish_reason_tells_cut_responses(backend, monkeypatch):
 def test_sampling_follows_the_distribution():
     logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).repeat(4000, 1)
     for top_p, expected in ((1.0, logits[0].div(0.7).softmax(-1)), (0.9, torch.tensor([0.0, 0.1931, 0.8069, 0.0]))):
-        scores = RowSampler(list(range(4000)), Sampling(0.7, top_p, 1), prompt_width=5)(torch.zeros(4000, 5, dtype=torch.long), logits)
+        scores = RowSampler(list(range(4000)), Sampling(0.7, top_p, 1), prompt_width=5)(
+            torch.zeros(4000, 5, dtype=torch.long), logits
+        )
         counts = scores.argmax(-1).bincount(minlength=4) / 4000
         assert torch.allclose(counts, expected, atol=0.03)
         assert torch.isfinite(scores).sum() == 4000
@@ -91,7 +99,14 @@ def test_end_to_end_resumed_equals_uninterrupted(tmp_path, backend):
     cuts = write_corpus(tmp_path / "data", 12)
     filters = tmp_path / "keep.yaml"
     filters.write_text("on_length: keep\nrepetition: {max_count: 99}\n")
-    options = {"max_new_tokens": 6, "batch_size": 4, "temperature": 1.0, "filter_config": str(filters), "progress": False, "sync_every": 1}
+    options = {
+        "max_new_tokens": 6,
+        "batch_size": 4,
+        "temperature": 1.0,
+        "filter_config": str(filters),
+        "progress": False,
+        "sync_every": 1,
+    }
 
     class Dying:
         id, revision, prompt_length = backend.id, backend.revision, backend.prompt_length

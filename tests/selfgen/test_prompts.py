@@ -27,7 +27,10 @@ def test_conditions_name_attributes_that_the_seed_mapping_makes(pool):
     seed = yaml.safe_load((conf_dir() / "seed" / "default.yaml").read_text())
     known = {f["field"] for f in seed["fields"]} | {"spoken", "dialogue"}
     smol = PromptPool.from_yaml([PROMPTS / "smol.yaml"])
-    known_smol = {f["field"] for f in yaml.safe_load((conf_dir() / "seed" / "smol.yaml").read_text())["fields"]} | {"spoken", "dialogue"}
+    known_smol = {f["field"] for f in yaml.safe_load((conf_dir() / "seed" / "smol.yaml").read_text())["fields"]} | {
+        "spoken",
+        "dialogue",
+    }
     for prompts, names in ((pool.prompts, known), (smol.prompts, known_smol)):
         used = {n.removeprefix("!") for p in prompts for n in (*p.requires, *p.when, *([p.about] if p.about else []))}
         assert used <= names
@@ -37,7 +40,9 @@ def test_choice_depends_on_nothing_but_seed_cut_and_draw(pool):
     ask = [(f"cut{i}", d) for i in range(50) for d in range(3)]
     first = {a: pool.choose(7, *a, "speech", {"gender": "Female", "spoken": "Yes"}).id for a in ask}
     again = PromptPool(reversed(pool.prompts))
-    assert {a: again.choose(7, *a, "speech", {"spoken": "Yes", "gender": "Female", "other": "x"}).id for a in reversed(ask)} == first
+    assert {
+        a: again.choose(7, *a, "speech", {"spoken": "Yes", "gender": "Female", "other": "x"}).id for a in reversed(ask)
+    } == first
     assert {a: pool.choose(8, *a, "speech", {"gender": "Female", "spoken": "Yes"}).id for a in ask} != first
 
 
@@ -56,9 +61,15 @@ def test_conditions_hold(pool):
     bare = pool.eligible("sound", {})
     assert bare and all("sound" in p.domains and not any(not r.startswith("!") for r in p.requires) for p in bare)
     dialogue = pool.eligible("speech", {"gender": "Male", "dialogue": "Yes"})
-    assert not any(p.about == "gender" for p in dialogue), "the speaker's gender is asked only where there is one speaker"
+    assert not any(p.about == "gender" for p in dialogue), (
+        "the speaker's gender is asked only where there is one speaker"
+    )
     only = Prompt("a", "t", "question", when={"speed": frozenset({"slow"})})
-    assert only.fits("speech", {"speed": "Slow"}) and not only.fits("speech", {"speed": "Normal"}) and not only.fits("speech", {})
+    assert (
+        only.fits("speech", {"speed": "Slow"})
+        and not only.fits("speech", {"speed": "Normal"})
+        and not only.fits("speech", {})
+    )
 
 
 def test_weights_set_how_often_a_prompt_is_drawn():
@@ -68,7 +79,9 @@ def test_weights_set_how_often_a_prompt_is_drawn():
 
 
 def test_nothing_fits_gives_none():
-    assert PromptPool([Prompt("a", "a", "question", domains=frozenset({"music"}))]).choose(0, "c", 0, "speech", {}) is None
+    assert (
+        PromptPool([Prompt("a", "a", "question", domains=frozenset({"music"}))]).choose(0, "c", 0, "speech", {}) is None
+    )
 
 
 @pytest.mark.parametrize(

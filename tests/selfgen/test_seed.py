@@ -27,7 +27,10 @@ def test_one_supervision_gives_the_papers_form(describe):
 
 def test_numbers_carry_units_and_lists_are_joined(describe):
     seed = describe(cut([supervision(snr_db=14.96, noise="noisy", sound_class=["water", "gurgling"])]))
-    assert seed.text == "[00:00-00:03] (Audio category: Water, Gurgling, Noise level: Noisy, Signal-to-noise ratio: 15 dB, Duration: 3s)"
+    assert (
+        seed.text
+        == "[00:00-00:03] (Audio category: Water, Gurgling, Noise level: Noisy, Signal-to-noise ratio: 15 dB, Duration: 3s)"
+    )
 
 
 def test_dialogue_has_a_line_a_turn_with_speakers_and_a_line_for_the_whole(describe):
@@ -41,7 +44,9 @@ def test_dialogue_has_a_line_a_turn_with_speakers_and_a_line_for_the_whole(descr
         "[00:04-00:05] Hm, no. (Speaker: Ben, Gender: Male)",
         "[00:00-00:06] (Noise level: Clean, Duration: 6s)",
     ]
-    assert seed.attributes == {"noise": "Clean", "spoken": "Yes", "dialogue": "Yes"}, "gender differs between turns: no attribute of the whole"
+    assert seed.attributes == {"noise": "Clean", "spoken": "Yes", "dialogue": "Yes"}, (
+        "gender differs between turns: no attribute of the whole"
+    )
     assert seed.transcript == "Is it raining? Hm, no."
 
 
@@ -89,7 +94,11 @@ def test_every_wrong_key_of_a_mapping_is_named():
         SeedFormatter({"fields": [{"field": "a", "name": "A", "unit_": "x"}]})
 
 
-plain_text = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=60).map(str.strip).filter(bool)
+plain_text = (
+    st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=60)
+    .map(str.strip)
+    .filter(bool)
+)
 
 
 @given(plain_text, plain_text)

@@ -10,7 +10,12 @@ from nemo_desta.selfgen.writer import WorkLog, check_manifest, encode_line, lock
 
 
 def row(i, status="ok", text="x"):
-    return {"id": f"r{i}", "status": status, "reason": None if status == "ok" else "why", "record": {"id": f"r{i}", "response": text}}
+    return {
+        "id": f"r{i}",
+        "status": status,
+        "reason": None if status == "ok" else "why",
+        "record": {"id": f"r{i}", "response": text},
+    }
 
 
 def test_rows_survive_reopening(tmp_path):
@@ -96,7 +101,11 @@ def test_a_changed_configuration_is_refused_with_the_difference(tmp_path):
 
 
 def test_a_directory_in_use_is_refused_and_free_again_afterwards(tmp_path):
-    with lock_directory(tmp_path), pytest.raises(SelfGenError, match=r"process \d+ is writing"), lock_directory(tmp_path):
+    with (
+        lock_directory(tmp_path),
+        pytest.raises(SelfGenError, match=r"process \d+ is writing"),
+        lock_directory(tmp_path),
+    ):
         pass
     with lock_directory(tmp_path):
         pass

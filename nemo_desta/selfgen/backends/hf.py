@@ -1,8 +1,6 @@
 """The embedded backend: batched generation with Hugging Face transformers, on CPU or GPU."""
 
-import copy
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor, LogitsProcessorList
@@ -29,7 +27,9 @@ class HFBackend:
         RenderError: the tokenizer has no chat template.
     """
 
-    def __init__(self, llm: str, device: str = "cpu", dtype: str = "float32", max_prompt_tokens: int | None = None) -> None:
+    def __init__(
+        self, llm: str, device: str = "cpu", dtype: str = "float32", max_prompt_tokens: int | None = None
+    ) -> None:
         kind = getattr(torch, dtype, None)
         if not isinstance(kind, torch.dtype):
             raise ConfigError(f"dtype {dtype!r} is no torch type; use float32, bfloat16 or float16.")
@@ -43,11 +43,6 @@ class HFBackend:
         limit = getattr(self.model.config, "max_position_embeddings", None)
         self.max_prompt_tokens = max_prompt_tokens or limit or 2**31
         self.stop_ids = _stop_ids(self.model, self.renderer.eos_id)
-        self._rendered: dict[str, list[int]] = {}
-
-    @property
-    def name(self) -> str:
-        return Path(self.id).name
 
     def prompt_ids(self, request: Request) -> list[int]:
         """What the LLM sees: the conversation that will be trained on, seed descriptions in place of the audio.
@@ -55,9 +50,13 @@ class HFBackend:
         Raises:
             RenderError: it cannot be rendered, or is longer than `max_prompt_tokens`.
         """
-        ids = self.renderer.render(request.messages, substitutes=request.substitutes, where=f"row {request.id}").input_ids
+        ids = self.renderer.render(
+            request.messages, substitutes=request.substitutes, where=f"row {request.id}"
+        ).input_ids
         if len(ids) > self.max_prompt_tokens:
-            raise RenderError(f"row {request.id}: prompt of {len(ids)} tokens, {self.max_prompt_tokens} are allowed; shorten the seed description or raise max_prompt_tokens.")
+            raise RenderError(
+                f"row {request.id}: prompt of {len(ids)} tokens, {self.max_prompt_tokens} are allowed; shorten the seed description or raise max_prompt_tokens."
+            )
         return ids
 
     def prompt_length(self, request: Request) -> int:
@@ -70,14 +69,20 @@ class HFBackend:
         rows = [self.prompt_ids(r) for r in requests]
         width = max(map(len, rows))
         pad = self.renderer.eos_id
-        input_ids = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=self.device)  # (B, T), left-padded
+        input_ids = torch.tensor(
+            [[pad] * (width - len(r)) + r for r in rows], device=self.device
+        )  # (B, T), left-padded
         lengths = torch.tensor([len(r) for r in rows], device=self.device)
         mask = torch.arange(width, device=self.device)[None, :] >= (width - lengths)[:, None]
-        config = GenerationConfig(max_new_tokens=sampling.max_new_tokens, do_sample=False, eos_token_id=self.stop_ids, pad_token_id=pad)
+        config = GenerationConfig(
+            max_new_tokens=sampling.max_new_tokens, do_sample=False, eos_token_id=self.stop_ids, pad_token_id=pad
+        )
         processors = LogitsProcessorList()
         if sampling.temperature > 0:
             processors.append(RowSampler([r.seed for r in requests], sampling, width))
-        out = self.model.generate(input_ids=input_ids, attention_mask=mask.long(), generation_config=config, logits_processor=processors)
+        out = self.model.generate(
+            input_ids=input_ids, attention_mask=mask.long(), generation_config=config, logits_processor=processors
+        )
         return [self._finish(row) for row in out[:, width:].tolist()]
 
     def _finish(self, ids: list[int]) -> Generation:
@@ -129,6 +134,6 @@ def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def _stop_ids(model, eos_id: int) -> list[int]:
-    declared = getattr(copy.copy(model.generation_config), "eos_token_id", None)
+    declared = getattr(model.generation_config, "eos_token_id", None)
     declared = declared if isinstance(declared, list) else [declared]
     return sorted({eos_id, *(i for i in declared if i is not None)})
