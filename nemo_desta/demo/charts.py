@@ -9,7 +9,7 @@ __all__ = ["interval_mark", "loss_chart", "nice_ticks"]
 
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 460, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 8, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 14, 10, 34
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

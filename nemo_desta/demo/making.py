@@ -12,8 +12,8 @@ __all__ = ["corpus", "manifest_of", "models", "records_of", "selfgen", "training
 
 
 def manifest_of(output_dir: Path, split: str) -> Path:
-    """The recordings of a split; their supervisions lie beside them."""
-    return output_dir / "corpus" / f"desta-mini_recordings_{split}.jsonl.gz"
+    """The cuts of a split."""
+    return output_dir / "corpus" / f"desta-mini_cuts_{split}.jsonl.gz"
 
 
 def records_of(output_dir: Path, split: str) -> Path:

@@ -21,8 +21,8 @@ __all__ = ["verdicts", "write_report"]
 
 _AUC_GOAL = 0.8
 _METHOD_NAMES = {
-    "trained": "trained model", "untrained": "untrained model", "seed": "backbone reading the metadata (ceiling)",
-    "cascade": "backbone reading the transcript (cascade)",
+    "trained": "trained model", "untrained": "untrained model", "seed": "backbone, metadata (ceiling)",
+    "cascade": "backbone, transcript (cascade)",
 }  # fmt: skip
 _CONDITION_NAMES = {
     "trained": "trained connector", "untrained": "untrained connector", "zero": "trained, audio features zeroed",
@@ -109,12 +109,11 @@ def _example(output_dir: Path) -> dict[str, Any]:
     """A training record of speech, with the metadata that it came from."""
     records = list(islice(read_records(output_dir / "selfgen" / "train" / "records.jsonl"), 200))
     record = next((r for r in records if (r.provenance or {}).get("domain") == "speech"), records[0])
-    cut = (record.provenance or {}).get("cut")
+    recording = Path(record.audios[0].audio).stem
     metadata: dict[str, Any] = {}
     with gzip.open(output_dir / "corpus" / "desta-mini_supervisions_train.jsonl.gz", "rt", encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if row["recording_id"] == cut:
+        for row in map(json.loads, lines):
+            if row["recording_id"] == recording:
                 shown = {k: row[k] for k in ("text", "language", "gender", "speaker") if row.get(k)}
                 metadata = {**shown, **(row.get("custom") or {})}
     user = record.messages[-1]

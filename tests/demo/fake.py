@@ -29,7 +29,7 @@ def fake_output(folder: Path, text: str = "The train leaves at noon.") -> dict[s
     tone = np.sin(np.arange(24_000) * 0.05) * 0.3
     soundfile.write(folder / "corpus" / "a.wav", tone, 16_000)
     with gzip.open(folder / "corpus" / "desta-mini_supervisions_train.jsonl.gz", "wt") as out:
-        out.write(json.dumps({"recording_id": "c1", "text": text, "gender": "female", "custom": {"noise": text}}) + "\n")
+        out.write(json.dumps({"recording_id": "a", "text": text, "gender": "female", "custom": {"noise": text}}) + "\n")
     user = Message("user", f"<start_audio><|AUDIO|><end_audio>\n\n{text.replace('<|AUDIO|>', '')}", (AudioRef("a.wav", text),))
     record = Record("c1-0", (user,), text, "desta-mini", f"[00:00-00:02] {text} (Gender: Female)", text, {"cut": "c1", "domain": "speech"})
     write_records(folder / "selfgen" / "train" / "records.jsonl", [record])

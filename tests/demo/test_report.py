@@ -58,7 +58,7 @@ def test_nothing_is_fetched(page):
 def test_every_clip_has_a_player_and_three_answers_a_question(page):
     players = [a for tag, a in _Elements(page).found if tag == "audio"]
     assert len(players) == 3 and all(len(a["src"]) > 1000 for a in players)
-    assert page.count("backbone, metadata") == page.count("<span>trained model</span></td><td>The speaker") == 6
+    assert page.count("<span>backbone, metadata</span>") == page.count("<span>trained model</span></td><td>The speaker") == 6
 
 
 def test_verdicts_follow_the_intervals(tmp_path):
@@ -68,6 +68,11 @@ def test_verdicts_follow_the_intervals(tmp_path):
     assert (found["heard"], found["some"], found["not_heard"]) == (["gender"], ["speaking speed"], ["noise"])
     evaluation["loss"]["test_unseen_voices"]["conditions"]["shuffle"]["difference"] = interval(0.05, 0.1)
     assert verdicts(evaluation)["loss_not_beaten"] == ["shuffle"]
+
+
+def test_the_example_shows_the_metadata_of_its_clip(tmp_path):
+    text = write_report(fake_output(tmp_path), tmp_path).read_text()
+    assert "gender: female\nnoise: The train leaves at noon." in text
 
 
 def test_what_did_not_work_is_said(tmp_path):
