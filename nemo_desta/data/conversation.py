@@ -1,6 +1,6 @@
 """The example that travels through NeMo's and Lhotse's samplers, and the tokenizer hook that renders it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from nemo.collections.common.data.lhotse.text_adapters import Formattable
@@ -41,10 +41,6 @@ class DeSTAConversation(Formattable):
     @property
     def id(self) -> str:
         return self.record.id
-
-    def with_id(self, new_id: str) -> "DeSTAConversation":
-        """A copy under another id; Lhotse makes such copies when a last batch is too small for all ranks."""
-        return replace(self, record=replace(self.record, id=new_id))
 
     @property
     def input_length(self) -> int:
@@ -94,11 +90,6 @@ class ConversationGroup(Formattable):
     @property
     def id(self) -> str:
         return self.members[0].id if self.members else ""
-
-    def with_id(self, new_id: str) -> "ConversationGroup":
-        """A copy whose members' ids say where it came from; see DeSTAConversation.with_id."""
-        suffix = new_id.removeprefix(self.id)
-        return replace(self, members=[m.with_id(m.id + suffix) for m in self.members])
 
     @property
     def input_length(self) -> int:

@@ -61,7 +61,7 @@ class ExactResume(Callback):
 
 
 class LossTables(Callback):
-    """Writes `train.csv` (a row a step) and `validation.csv` (a row a metric), and a log line now and then.
+    """Writes `train.csv` (a row a step; samples and target tokens are those of rank 0) and `validation.csv` (a row a metric), and a log line now and then.
 
     The tables survive a resume: rows after the step resumed from are dropped, the others kept.
 

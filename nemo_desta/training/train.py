@@ -1,6 +1,7 @@
 """Training in NeMo's manner: trainer, experiment manager, model, data, fit."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def run(cfg: DictConfig) -> TrainResult:
     Raises:
         ConfigError: all that is wrong with the configuration, before anything is built.
     """
+    _show_progress()
     cfg = OmegaConf.create({"seed": 42, "guard_frozen": True, "samples": {}, **cfg})
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "of the training run", nemo_problems)
     _check_steps(cfg)
@@ -65,6 +67,16 @@ def run(cfg: DictConfig) -> TrainResult:
     trainer.callbacks[:0] = _callbacks(cfg, data, log_dir)
     trainer.fit(model, data)
     return _finish(trainer, model, log_dir)
+
+
+def _show_progress() -> None:
+    """Our log lines on the console of the first process, unless the caller has set up logging."""
+    package = logging.getLogger("nemo_desta")
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0 and not package.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        package.addHandler(handler)
+        package.setLevel(logging.INFO)
 
 
 def _trainer_arguments(cfg: DictConfig) -> dict[str, Any]:
