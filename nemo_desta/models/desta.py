@@ -83,9 +83,8 @@ class DeSTAModel(LightningModule):
         """Named groups `connector`, `lora`, `encoder`, `llm`: every parameter is in exactly one."""
         groups: dict[str, list[tuple[str, nn.Parameter]]] = {"connector": [], "lora": [], "encoder": [], "llm": []}
         for name, parameter in self.named_parameters():
-            if name.startswith("perception."):
-                group = name.split(".")[1]
-            else:
+            half, group = name.split(".")[:2]
+            if half == "llm":
                 group = "lora" if ".lora_" in name else "llm"
             groups[group].append((name, parameter))
         return groups

@@ -5,7 +5,8 @@ import logging
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, WhisperModel, logging as hf_logging
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, WhisperModel
+from transformers import logging as hf_logging
 
 from nemo_desta.errors import ConfigError
 from nemo_desta.models.config import LoraConfig
