@@ -4,6 +4,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,4 +132,4 @@ def _name_of(transform: Any) -> str:
 
 def _repeats(hashes: array) -> set[int]:
     ordered = sorted(hashes)
-    return {a for a, b in zip(ordered, ordered[1:], strict=False) if a == b}
+    return {a for a, b in pairwise(ordered) if a == b}
