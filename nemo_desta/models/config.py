@@ -22,6 +22,9 @@ class ConnectorConfig:
     output_scale: str | float | None = None
     """Initial spread of the output: a number, "embeddings" for that of the LLM's embeddings, null for PyTorch's
     default. Changes initial values only."""
+    calibration_clips: int = 0
+    """Training clips from which initial values are set, so that clips differ in the output before the first step: short
+    trainings need it, 0 is PyTorch's initialisation as in DeSTA2.5. Costs an encoder pass for each."""
 
 
 @dataclass

@@ -12,6 +12,9 @@ from transformers.models.bert.modeling_bert import BertEncoder
 
 __all__ = ["QFormerConnector"]
 
+_AUDIO_GAIN = 10.0
+"""How much calibration strengthens what the cross-attention adds to the queries."""
+
 
 class QFormerConnector(nn.Module):
     """Tapped states (C, L, S, D) to audio features (C, Q, H).
@@ -63,6 +66,35 @@ class QFormerConnector(nn.Module):
         """
         for parameter in self.proj[1].parameters():
             parameter.mul_(std * 3**0.5)
+
+    @torch.no_grad()
+    def calibrate(self, states: Tensor, std: float) -> None:
+        """Set initial values from data, so that clips differ in the output before the first step.
+
+        Whisper's inner states are nearly the same for all clips (a few huge dimensions, and the silence that pads a
+        short clip to 30 s): at PyTorch's default initialisation clips make up about a thousandth of the output's
+        variance, and a short training goes by before the connector has found them. Here keys and values of the
+        cross-attention start as if the states were standardised, what they add to the queries is strengthened, and
+        the output is centred and spread so that between clips it varies by `std`. Only initial values change, never
+        the architecture; weights loaded afterwards are as they were.
+
+        Args:
+            states: tapped states (C, L, S, D) of at least two typical clips.
+            std: spread of the output between clips, that of the LLM's embeddings say.
+        """
+        mean, spread = states.float().mean((0, 1, 2)), states.float().std((0, 1, 2)).clamp(min=1e-6)
+        for layer in self.qformer.layer:
+            for linear in (layer.crossattention.self.key, layer.crossattention.self.value):
+                linear.weight.div_(spread)
+                linear.bias.sub_(linear.weight @ mean)
+            layer.crossattention.output.dense.weight.mul_(_AUDIO_GAIN)
+        training = self.training
+        self.eval()
+        output = torch.cat([self(clip[None]) for clip in states]).float()  # (C, Q, H)
+        self.train(training)
+        gain = std / output.var(0).mean().sqrt().clamp(min=1e-6)
+        self.proj[1].weight.mul_(gain)
+        self.proj[1].bias.copy_((self.proj[1].bias - output.mean((0, 1))) * gain)
 
     def forward(self, states: Tensor) -> Tensor:
         """states (C, L, S, D) -> (C, Q, H), in the connector's dtype."""

@@ -18,6 +18,7 @@ from nemo_desta.errors import ConfigError
 from nemo_desta.models.desta import DeSTAModel
 from nemo_desta.nemo_sections import nemo_problems
 from nemo_desta.schema import check
+from nemo_desta.training.calibration import calibrate
 from nemo_desta.training.callbacks import ExactResume, FrozenGuard, LossTables, WeightsOnlyIO
 from nemo_desta.training.config import TrainConfig
 from nemo_desta.training.samples import SampleGenerations
@@ -56,7 +57,7 @@ def run(cfg: DictConfig) -> TrainResult:
     """
     _show_progress()
     cfg = OmegaConf.create({"seed": 42, "guard_frozen": True, "samples": {}, **cfg})
-    check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "of the training run", nemo_problems)
+    check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "the training configuration", nemo_problems)
     _check_steps(cfg)
     resolve_data_cfg(cfg.data)  # its errors should not wait for the models
     seed_everything(cfg.seed, workers=True)
@@ -64,6 +65,7 @@ def run(cfg: DictConfig) -> TrainResult:
     log_dir = Path(exp_manager(trainer, cfg.exp_manager))
     model = DeSTAModel(cfg.model)
     data = DeSTADataModule(cfg.data, model.renderer, pad_id=model.renderer.eos_id)
+    calibrate(model, data.cfg.train_ds)
     trainer.callbacks[:0] = _callbacks(cfg, data, log_dir)
     trainer.fit(model, data)
     return _finish(trainer, model, log_dir)
