@@ -75,8 +75,10 @@ class Renderer:
         self.tokenizer = copy.deepcopy(tokenizer)
         self.tokenizer.add_tokens([locator, _LITERAL], special_tokens=True)
         named = _named_by_template(tokenizer)
-        self._plain = copy.deepcopy(tokenizer)
-        self._plain.add_tokens([AddedToken(t, special=True, normalized=False) for t in named], special_tokens=True)
+        self._plain = self.tokenizer
+        if named:  # only special tokens can be split into text
+            self._plain = copy.deepcopy(self.tokenizer)
+            self._plain.add_tokens([AddedToken(t, special=True, normalized=False) for t in sorted(named)], special_tokens=True)
         self.num_queries = num_queries
         self.locator = locator
         self.max_transcript_tokens = max_transcript_tokens
