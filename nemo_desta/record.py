@@ -141,7 +141,9 @@ def parse_messages(messages: Any, where: str = "conversation") -> tuple[Message,
     """
     if not isinstance(messages, list | tuple) or not messages:
         raise RecordError(f"{where}: messages must be a non-empty list, it is {messages!r}.")
-    return tuple(m if isinstance(m, Message) else _parse_message(m, f"{where}: message {i}") for i, m in enumerate(messages))
+    return tuple(
+        m if isinstance(m, Message) else _parse_message(m, f"{where}: message {i}") for i, m in enumerate(messages)
+    )
 
 
 def _parse_message(message: Any, where: str) -> Message:
@@ -205,7 +207,9 @@ def parse_line(line: str | bytes, where: str) -> Record:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as err:
-        raise RecordError(f"{where}: not valid JSON ({err}); a record is one JSON object on one line of UTF-8.") from err
+        raise RecordError(
+            f"{where}: not valid JSON ({err}); a record is one JSON object on one line of UTF-8."
+        ) from err
     return Record.from_dict(data, where)
 
 

@@ -69,7 +69,9 @@ class Renderer:
     ) -> None:
         name = getattr(tokenizer, "name_or_path", "?")
         if not getattr(tokenizer, "chat_template", None):
-            raise RenderError(f"tokenizer {name!r} has no chat template; use an instruction-tuned LLM, or set tokenizer.chat_template.")
+            raise RenderError(
+                f"tokenizer {name!r} has no chat template; use an instruction-tuned LLM, or set tokenizer.chat_template."
+            )
         if tokenizer.eos_token_id is None:
             raise RenderError(f"tokenizer {name!r} has no end-of-sequence token; the model could never learn to stop.")
         self.tokenizer = copy.deepcopy(tokenizer)
@@ -78,7 +80,9 @@ class Renderer:
         self._plain = self.tokenizer
         if named:  # only special tokens can be split into text
             self._plain = copy.deepcopy(self.tokenizer)
-            self._plain.add_tokens([AddedToken(t, special=True, normalized=False) for t in sorted(named)], special_tokens=True)
+            self._plain.add_tokens(
+                [AddedToken(t, special=True, normalized=False) for t in sorted(named)], special_tokens=True
+            )
         self.num_queries = num_queries
         self.locator = locator
         self.max_transcript_tokens = max_transcript_tokens
@@ -114,7 +118,11 @@ class Renderer:
         except Exception:  # jinja raises whatever the template's author chose; _accepts_system_role reports it
             return self.tokenizer.eos_token_id
         after = self.tokenizer.encode(text.rpartition(probe)[2], add_special_tokens=False)[:1]
-        special = [i for i in after if i in self.tokenizer.added_tokens_decoder and self.tokenizer.added_tokens_decoder[i].special]
+        special = [
+            i
+            for i in after
+            if i in self.tokenizer.added_tokens_decoder and self.tokenizer.added_tokens_decoder[i].special
+        ]
         return special[0] if special else self.tokenizer.eos_token_id
 
     def _accepts_system_role(self) -> bool:
@@ -164,7 +172,9 @@ class Renderer:
         pieces: list[list[int]] = []
         turns = self._turns(parsed, substitutes, pieces)
         ids = self._apply_template(turns, where)
-        transcripts = [] if substitutes is not None else [self._transcript(a.text, where, i) for i, a in enumerate(clips)]
+        transcripts = (
+            [] if substitutes is not None else [self._transcript(a.text, where, i) for i, a in enumerate(clips)]
+        )
         out = self._splice(ids, pieces, transcripts, where)
         if response is not None:
             target = [*self.encode_text(response), self.eos_id]
@@ -172,7 +182,9 @@ class Renderer:
             out.target_mask += [True] * len(target)
         return out
 
-    def _turns(self, messages: Sequence[Message], substitutes: Sequence[str] | None, pieces: list[list[int]]) -> list[dict]:
+    def _turns(
+        self, messages: Sequence[Message], substitutes: Sequence[str] | None, pieces: list[list[int]]
+    ) -> list[dict]:
         """Template-ready turns; control strings of the data are replaced by a mark and their ids go to `pieces`."""
         fill = None if substitutes is None else iter(substitutes)
         turns = []
@@ -206,7 +218,9 @@ class Renderer:
 
     def _transcript(self, text: str | None, where: str, clip: int) -> list[int]:
         if text is None:
-            raise RenderError(f"{where}: clip {clip} has no transcript; give its text, or ' ' when nothing is spoken, or transcribe it first.")
+            raise RenderError(
+                f"{where}: clip {clip} has no transcript; give its text, or ' ' when nothing is spoken, or transcribe it first."
+            )
         return self._encode_plain(text)[: self.max_transcript_tokens]
 
     def _splice(self, ids: list[int], pieces: list[list[int]], transcripts: list[list[int]], where: str) -> Rendered:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from nemo_desta.data.batch import collate
 from nemo_desta.models.desta import DeSTAModel
 from nemo_desta.models.scoring import make_batch
 from nemo_desta.record import Record

@@ -137,7 +137,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_messages_given_as_objects_pass(tmp_path):
     turns = (Message("user", "hi"),)
     assert parse_messages(list(turns)) == turns
-    assert parse_messages([{"role": "user", "content": "<|AUDIO|>", "audios": ["a.wav"]}])[0].audios == (AudioRef("a.wav"),)
+    assert parse_messages([{"role": "user", "content": "<|AUDIO|>", "audios": ["a.wav"]}])[0].audios == (
+        AudioRef("a.wav"),
+    )
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x.wav", "a/../../x.wav", "a/.."])

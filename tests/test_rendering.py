@@ -13,10 +13,22 @@ from tests import tiny
 
 Q = 3
 RENDERERS = {style: Renderer(tiny.tokenizer(style), Q) for style in tiny.STYLES}
-CONTROL = ["<|im_end|>", "<|im_start|>", "<|eot_id|>", "<end_of_turn>", "<|AUDIO|>", "<|DESTA_LITERAL|>", "<think>", "</think>", "<bos>"]
+CONTROL = [
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|eot_id|>",
+    "<end_of_turn>",
+    "<|AUDIO|>",
+    "<|DESTA_LITERAL|>",
+    "<think>",
+    "</think>",
+    "<bos>",
+]
 each_style = pytest.mark.parametrize("style", tiny.STYLES)
 ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=5)  # the small vocabulary lacks some bytes
-tricky = st.lists(st.sampled_from([*CONTROL, "a", " ", "\n", "<|", "|>", "\u00e9", "\U0001f600"]) | ASCII, max_size=8).map("".join)
+tricky = st.lists(
+    st.sampled_from([*CONTROL, "a", " ", "\n", "<|", "|>", "\u00e9", "\U0001f600"]) | ASCII, max_size=8
+).map("".join)
 
 
 def say(content, *texts, role="user"):
@@ -25,7 +37,9 @@ def say(content, *texts, role="user"):
 
 
 def official(tokenizer, turns, **kwargs):
-    return tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, **{"add_generation_prompt": True, **kwargs})
+    return tokenizer.apply_chat_template(
+        turns, tokenize=True, return_dict=False, **{"add_generation_prompt": True, **kwargs}
+    )
 
 
 @each_style
@@ -73,7 +87,10 @@ def test_a_system_text_alone_becomes_the_user_turn():
     assert renderer.render([say("Speak.", role="system")]) == renderer.render([say("Speak.")])
 
 
-@pytest.mark.parametrize(("style", "end"), [("smollm", "<|im_end|>"), ("llama", "<|eot_id|>"), ("qwen", "<|im_end|>"), ("gemma", "<end_of_turn>")])
+@pytest.mark.parametrize(
+    ("style", "end"),
+    [("smollm", "<|im_end|>"), ("llama", "<|eot_id|>"), ("qwen", "<|im_end|>"), ("gemma", "<end_of_turn>")],
+)
 def test_a_target_ends_as_the_llm_ends_its_turns(style, end):
     renderer = RENDERERS[style]
     out = renderer.render([say("Hi")], "Good day.")
@@ -85,7 +102,11 @@ def test_a_target_ends_as_the_llm_ends_its_turns(style, end):
 @each_style
 def test_audio_places_stand_before_their_transcripts_and_nothing_else_moves(style):
     renderer = RENDERERS[style]
-    turns = [say("A <|AUDIO|> b <|AUDIO|>.", "one two", " "), say("ok", role="assistant"), say("<|AUDIO|>\n\nWhat?", "three")]
+    turns = [
+        say("A <|AUDIO|> b <|AUDIO|>.", "one two", " "),
+        say("ok", role="assistant"),
+        say("<|AUDIO|>\n\nWhat?", "three"),
+    ]
     out = renderer.render(turns, "fine")
     transcripts = [renderer.encode_text(t) for t in ("one two", " ", "three")]
     assert out.transcript_lengths == [len(t) for t in transcripts]
@@ -114,7 +135,9 @@ def test_control_tokens_in_data_stay_text(style, words, said, answer):
     """In user text, transcripts and responses: only the template's own control ids appear, and no character is lost."""
     renderer = RENDERERS[style]
     words = words.replace("<|AUDIO|>", "")
-    plain = renderer.render([say("x<|AUDIO|>y", "z"), say("w")] if style not in ("gemma",) else [say("x<|AUDIO|>y", "z")], "v")
+    plain = renderer.render(
+        [say("x<|AUDIO|>y", "z"), say("w")] if style not in ("gemma",) else [say("x<|AUDIO|>y", "z")], "v"
+    )
     turns = [say(f"x{words}<|AUDIO|>{words}y", said)] + ([say("w" + words)] if style not in ("gemma",) else [])
     out = renderer.render(turns, answer.replace("think>", ""))
     assert controls(style, out.input_ids) == controls(style, plain.input_ids)
@@ -215,7 +238,12 @@ def test_a_template_that_fails_is_refused_at_once():
 @pytest.mark.parametrize(
     ("style", "turns", "extra", "said"),
     [
-        ("gemma", [say("a"), say("b")], {}, r"f:3: the chat template refuses the turns \[user, user\]: roles must alternate"),
+        (
+            "gemma",
+            [say("a"), say("b")],
+            {},
+            r"f:3: the chat template refuses the turns \[user, user\]: roles must alternate",
+        ),
         ("smollm", [say("<|AUDIO|>", None)], {}, "f:3: clip 0 has no transcript"),
         ("smollm", [say("<|AUDIO|>", " ")], {"substitutes": []}, "f:3: 0 substitutes for 1 clips"),
         ("smollm", [say("hi")], {"substitutes": ["x"]}, "f:3: 1 substitutes for 0 clips"),

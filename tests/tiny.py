@@ -47,7 +47,12 @@ GEMMA_TEMPLATE = """{{ '<bos>' }}
 
 _STYLES: dict[str, tuple[str | None, list[str], list[str], str | None]] = {
     "smollm": (None, [], [], None),
-    "llama": (LLAMA_TEMPLATE, ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], [], "<|eot_id|>"),
+    "llama": (
+        LLAMA_TEMPLATE,
+        ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+        [],
+        "<|eot_id|>",
+    ),
     "qwen": (QWEN_TEMPLATE, [], ["<think>", "</think>"], None),
     "gemma": (GEMMA_TEMPLATE, ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"], [], "<eos>"),
 }
@@ -120,7 +125,9 @@ def write_clip(path: Path, duration: float = 1.0, rate: int = 16_000, seed: int 
     """A chord in noise, by seed; returns the file's name."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(duration * rate)) / rate
-    signal = sum(np.sin(2 * np.pi * rng.uniform(100, 900) * time) for _ in range(3)) * 0.15 + rng.normal(0, 0.02, len(time))
+    signal = sum(np.sin(2 * np.pi * rng.uniform(100, 900) * time) for _ in range(3)) * 0.15 + rng.normal(
+        0, 0.02, len(time)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, signal.astype(np.float32), rate, **kwargs)
     return path.name
@@ -136,7 +143,9 @@ def heard(question: str, *clips: tuple[str, str | None], system: str | None = No
     return [*([{"role": "system", "content": system}] if system else []), user]
 
 
-def record(record_id: str, question: str, response: str, *clips: tuple[str, str | None], system: str | None = None) -> dict:
+def record(
+    record_id: str, question: str, response: str, *clips: tuple[str, str | None], system: str | None = None
+) -> dict:
     """A record as a JSON object."""
     return {"id": record_id, "messages": heard(question, *clips, system=system), "response": response}
 

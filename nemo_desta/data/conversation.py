@@ -68,7 +68,8 @@ class DeSTAConversation(Formattable):
             tokenizer.tally.skip(name, f"its prompt alone is {context} tokens, the limit is {self.max_length}")
         else:
             tokenizer.tally.skip(
-                name, f"{context} prompt and {total - context} target tokens exceed the limit of {self.max_length}, the target would be cut"
+                name,
+                f"{context} prompt and {total - context} target tokens exceed the limit of {self.max_length}, the target would be cut",
             )
         return self
 

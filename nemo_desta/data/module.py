@@ -86,7 +86,9 @@ class EpochLoader:
             if batch is not None:
                 yield batch
             elif self.world_size > 1:
-                raise AudioError("no clip of a whole batch could be read on this rank; see the ids logged above, mend them, or use larger batches.")
+                raise AudioError(
+                    "no clip of a whole batch could be read on this rank; see the ids logged above, mend them, or use larger batches."
+                )
         tally = self.tokenizer.tally
         if tally.skipped and tally.skipped == tally.seen:
             raise RenderError(f"the training data gave no batch ({tally.summary()}); raise max_tokens.")

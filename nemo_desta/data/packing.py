@@ -35,7 +35,9 @@ class Row:
     members: list[int]
 
 
-def pack_rows(rendered: Sequence[Rendered], clip_index: Sequence[Sequence[int]], share_prefixes: bool = False) -> list[Row]:
+def pack_rows(
+    rendered: Sequence[Rendered], clip_index: Sequence[Sequence[int]], share_prefixes: bool = False
+) -> list[Row]:
     """Rows for conversations; one each, or one for all that speak of the same clips and agree up to behind them.
 
     A conversation without audio, or with clips behind the point where texts part, keeps a row of its own.
@@ -63,12 +65,16 @@ def _common_prefix(items: Sequence[Rendered]) -> int:
 
 def _lone_row(item: Rendered, clips: list[int], member: int) -> Row:
     length = len(item.input_ids)
-    return Row(item.input_ids, item.target_mask, list(range(length)), [0] * length, item.audio_positions, clips, [member])
+    return Row(
+        item.input_ids, item.target_mask, list(range(length)), [0] * length, item.audio_positions, clips, [member]
+    )
 
 
 def _shared_row(items: Sequence[Rendered], same: int, clips: list[int], members: list[int]) -> Row:
     first = items[0]
-    row = Row(first.input_ids[:same], [False] * same, list(range(same)), [0] * same, first.audio_positions, clips, members)
+    row = Row(
+        first.input_ids[:same], [False] * same, list(range(same)), [0] * same, first.audio_positions, clips, members
+    )
     for number, item in enumerate(items, 1):
         length = len(item.input_ids)
         row.input_ids = row.input_ids + item.input_ids[same:]

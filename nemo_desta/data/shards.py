@@ -54,7 +54,9 @@ def read_shard(path: str | os.PathLike[str]) -> Iterator[tuple[Record, tuple[Cli
                     record = parse_line(shard.extractfile(member).read(), f"{path}:{name}")
                     yield record, tuple(_clip(path, members, a.audio, record) for a in record.audios)
     except tarfile.TarError as err:
-        raise RecordError(f"{path}: not a readable uncompressed tar file ({err}); write shards with write_tar_shards.") from err
+        raise RecordError(
+            f"{path}: not a readable uncompressed tar file ({err}); write shards with write_tar_shards."
+        ) from err
 
 
 def _members(shard: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:

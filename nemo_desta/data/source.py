@@ -132,7 +132,9 @@ def read_desta(config: Mapping[str, Any]) -> tuple[CutSet, bool]:
     """
     manifest, tarred = config.get("manifest_filepath"), config.get("tarred_filepaths")
     if (manifest is None) == (tarred is None):
-        raise ConfigError("an input_cfg entry of type desta needs manifest_filepath (JSONL) or tarred_filepaths (tar), not both.")
+        raise ConfigError(
+            "an input_cfg entry of type desta needs manifest_filepath (JSONL) or tarred_filepaths (tar), not both."
+        )
     source = DeSTASource(
         expand_paths(manifest if tarred is None else tarred),
         tarred=tarred is not None,

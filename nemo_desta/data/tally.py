@@ -53,7 +53,9 @@ class Tally:
         if self.skipped == _LOGGED_SKIPS:
             _LOG.warning("further skipped records are counted only.")
         if self._in_a_row >= _MAX_SKIPPED_IN_A_ROW:
-            raise RenderError(f"{self._in_a_row} records in a row were skipped, the last one {where}: {reason}; raise max_tokens.")
+            raise RenderError(
+                f"{self._in_a_row} records in a row were skipped, the last one {where}: {reason}; raise max_tokens."
+            )
 
     def reject(self, record_id: str, error: Exception) -> None:
         """A record is left out because its audio cannot be used.

@@ -33,7 +33,9 @@ def loss_chart(curves: Mapping[str, Sequence[Point]]) -> Markup:
     to_x = _scale(x_ticks[0], x_ticks[-1], _LEFT, _WIDTH - _RIGHT)
     to_y = _scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     parts = [
-        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="Loss over training steps">').format(_WIDTH, _HEIGHT)
+        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="Loss over training steps">').format(
+            _WIDTH, _HEIGHT
+        )
     ]
     for y in y_ticks:
         parts.append(_line(_LEFT, to_y(y), _WIDTH - _RIGHT, to_y(y), "grid"))
@@ -53,7 +55,11 @@ def loss_chart(curves: Mapping[str, Sequence[Point]]) -> Markup:
 
 
 def interval_mark(
-    interval: Mapping[str, float | None], low: float = 0.0, high: float = 1.0, reference: float | None = None, style: str = "plain"
+    interval: Mapping[str, float | None],
+    low: float = 0.0,
+    high: float = 1.0,
+    reference: float | None = None,
+    style: str = "plain",
 ) -> Markup:
     """A dot with its interval as a bar on the scale from `low` to `high`; a tick marks `reference` (chance, say)."""
     if interval["value"] is None:
@@ -63,7 +69,10 @@ def interval_mark(
     def place(value: float) -> float:
         return min(max(to_x(value), 2), 118)
 
-    parts = [Markup('<svg class="mark {}" viewBox="0 0 120 14" aria-hidden="true">').format(style), _line(4, 7, 116, 7, "scale")]
+    parts = [
+        Markup('<svg class="mark {}" viewBox="0 0 120 14" aria-hidden="true">').format(style),
+        _line(4, 7, 116, 7, "scale"),
+    ]
     if reference is not None:
         parts.append(_line(place(reference), 0.5, place(reference), 13.5, "chance"))
     if interval["low"] is not None and interval["high"] is not None:
@@ -92,7 +101,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
 
 
 def _polyline(points: Sequence[Point], style: str) -> Markup:
-    return Markup('<polyline points="{}" class="line {}"/>').format(" ".join(f"{x:.1f},{y:.1f}" for x, y in points), style)
+    return Markup('<polyline points="{}" class="line {}"/>').format(
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in points), style
+    )
 
 
 def _dot(x: float, y: float, radius: float, style: str) -> Markup:

@@ -8,7 +8,15 @@ from nemo_desta.errors import ConfigError
 from nemo_desta.paths import conf_dir
 from nemo_desta.schema import check, from_dict
 
-__all__ = ["AnswersConfig", "CorpusConfig", "DemoConfig", "EvaluationConfig", "SelfGenBudget", "TrainingConfig", "load_demo"]
+__all__ = [
+    "AnswersConfig",
+    "CorpusConfig",
+    "DemoConfig",
+    "EvaluationConfig",
+    "SelfGenBudget",
+    "TrainingConfig",
+    "load_demo",
+]
 
 HELD_OUT = ("test", "test_unseen_voices")
 """The splits that results are told of."""
@@ -109,7 +117,9 @@ def load_demo(full: bool = False, path: str | Path | None = None) -> DemoConfig:
     try:
         parts = OmegaConf.load(path)
         unknown = sorted(set(parts) - {"common", "quick", "full"})
-        merged: Any = OmegaConf.to_container(OmegaConf.merge(parts["common"], parts["full" if full else "quick"]), resolve=True)
+        merged: Any = OmegaConf.to_container(
+            OmegaConf.merge(parts["common"], parts["full" if full else "quick"]), resolve=True
+        )
     except (OSError, YAMLError, OmegaConfBaseException, AttributeError, TypeError) as err:
         raise ConfigError(f"{path}: not readable as a demo configuration with common, quick and full ({err}).") from err
     if unknown:

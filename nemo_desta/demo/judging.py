@@ -53,7 +53,8 @@ def evaluation(config: Mapping[str, Any], output_dir: Path) -> dict[str, Any]:
             continue
         with features.use("untrained" if method == "untrained" else "trained"):
             raw[method] = {
-                split: ask(model, found, questions, system, source, root, config["batch_size"]) for split, found in clips.items()
+                split: ask(model, found, questions, system, source, root, config["batch_size"])
+                for split, found in clips.items()
             }
         _log.info("closed questions: %s done", method)
     out["closed"] = {split: _closed(raw, split, questions, config["seed"]) for split in HELD_OUT}
@@ -73,7 +74,9 @@ def answers(config: Mapping[str, Any], output_dir: Path) -> dict[str, Any]:
     for method in ("seed", "untrained", "trained"):
         turns = [[m.to_dict() for m in conversation(c, q, system, METHODS[method])] for c, q in asked]
         with features.use("untrained" if method == "untrained" else "trained"):
-            said[method] = model.generate(turns, audio_root=root, max_new_tokens=config["max_new_tokens"], batch_size=12)
+            said[method] = model.generate(
+                turns, audio_root=root, max_new_tokens=config["max_new_tokens"], batch_size=12
+            )
     shown = [
         {
             "id": c.id, "audio": f"corpus/{c.audio}", "seed_description": c.seed_description, "transcript": c.transcript,
@@ -87,7 +90,11 @@ def answers(config: Mapping[str, Any], output_dir: Path) -> dict[str, Any]:
 
 def choose_clips(clips: Sequence[EvalClip], num_clips: Mapping[str, int]) -> list[EvalClip]:
     """Some clips of each domain, as unlike in their attributes as the first that come can be."""
-    return [c for domain, count in num_clips.items() for c in _unlike([c for c in clips if c.attributes["domain"] == domain], count)]
+    return [
+        c
+        for domain, count in num_clips.items()
+        for c in _unlike([c for c in clips if c.attributes["domain"] == domain], count)
+    ]
 
 
 def _unlike(clips: Sequence[EvalClip], count: int) -> Iterator[EvalClip]:
@@ -138,7 +145,10 @@ def _scores(raw: Mapping[str, Any], questions: Sequence[ClosedQuestion]) -> dict
     def plain(s: QuestionScores) -> dict[str, Any]:
         return {"clips": list(s.clip_ids), "labels": s.labels.tolist(), "scores": s.scores.round(4).tolist()}
 
-    return {m: {split: {q.name: plain(found[q.name]) for q in questions} for split, found in asked.items()} for m, asked in raw.items()}
+    return {
+        m: {split: {q.name: plain(found[q.name]) for q in questions} for split, found in asked.items()}
+        for m, asked in raw.items()
+    }
 
 
 def _write(output_dir: Path, name: str, value: Any) -> str:

@@ -57,7 +57,10 @@ def selfgen(config: Mapping[str, Any], output_dir: Path) -> dict[str, Any]:
 
     disable_progress_bar()  # that of loading weights
     backend = HFBackend(config["llm"])
-    shared = {k: config[k] for k in ("pools", "filter_config", "seed_config", "seed", "temperature", "max_new_tokens", "batch_size")}
+    shared = {
+        k: config[k]
+        for k in ("pools", "filter_config", "seed_config", "seed", "temperature", "max_new_tokens", "batch_size")
+    }
     splits = {}
     for split, prompts_per_cut in config["prompts_per_cut"].items():
         summary = run_selfgen(

@@ -40,10 +40,16 @@ def write_report(results: Mapping[str, Any], output_dir: Path) -> Path:
     """
     stages = {name: stage["result"] for name, stage in results["stages"].items()}
     environment = Environment(
-        loader=PackageLoader("nemo_desta.demo", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("nemo_desta.demo", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(number=_number, interval=_interval, minutes=_minutes, gigabytes=_gigabytes)
-    environment.globals.update(mark=interval_mark, method_names=_METHOD_NAMES, condition_names=_CONDITION_NAMES, split_names=_SPLIT_NAMES)
+    environment.globals.update(
+        mark=interval_mark, method_names=_METHOD_NAMES, condition_names=_CONDITION_NAMES, split_names=_SPLIT_NAMES
+    )
     page = environment.get_template("report.html").render(
         results=results,
         corpus=stages["corpus"]["splits"],
@@ -89,7 +95,9 @@ def verdicts(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 def _curves(tables: Path) -> dict[str, list[tuple[float, float]]]:
     train = [(float(r["step"]), float(r["loss"])) for r in _rows(tables / "train.csv")]
-    validation = [(float(r["step"]), float(r["value"])) for r in _rows(tables / "validation.csv") if r["metric"] == "val_loss"]
+    validation = [
+        (float(r["step"]), float(r["value"])) for r in _rows(tables / "validation.csv") if r["metric"] == "val_loss"
+    ]
     return {"train": train, "validation": validation}
 
 
@@ -100,7 +108,9 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _loss_range(losses: Mapping[str, Any]) -> tuple[float, float]:
-    values = [v for part in losses.values() for c in part["conditions"].values() for v in c["loss"].values() if v is not None]
+    values = [
+        v for part in losses.values() for c in part["conditions"].values() for v in c["loss"].values() if v is not None
+    ]
     margin = 0.05 * (max(values) - min(values) or 1.0)
     return min(values) - margin, max(values) + margin
 

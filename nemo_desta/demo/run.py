@@ -19,7 +19,10 @@ __all__ = ["build_stages", "run_demo"]
 
 
 def run_demo(
-    output_dir: str | Path = "demo_output", full: bool = False, config: str | Path | None = None, execute: Execute | None = None
+    output_dir: str | Path = "demo_output",
+    full: bool = False,
+    config: str | Path | None = None,
+    execute: Execute | None = None,
 ) -> Path:
     """The whole method end to end on two small real models; about 15 minutes on 2 cores, 2 hours with `full`.
 

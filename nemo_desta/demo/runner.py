@@ -76,7 +76,9 @@ class Runner:
         say: where lines for the user go.
     """
 
-    def __init__(self, output_dir: Path, execute: Execute | None = None, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, output_dir: Path, execute: Execute | None = None, say: Callable[[str], None] | None = None
+    ) -> None:
         self.output_dir = output_dir
         self.execute = execute or run_in_process
         self.say = say or (lambda line: print(line, flush=True))
@@ -128,7 +130,9 @@ class Runner:
         folder, begun = self.output_dir / stage.name, self._stamp(stage).with_suffix(".begun")
         before = _read_json(begun).get("key")
         if before is None and folder.exists() and any(folder.iterdir()):
-            raise DeSTAError(f"{folder} is there already and is not the demo's; move it away, or give another --output-dir.")
+            raise DeSTAError(
+                f"{folder} is there already and is not the demo's; move it away, or give another --output-dir."
+            )
         if before is not None and before != self.keys[stage.name] and folder.exists():
             shutil.rmtree(folder)
         self._stamp(stage).unlink(missing_ok=True)
@@ -162,7 +166,9 @@ def run_in_process(name: str, config: Mapping[str, Any], output_dir: Path, log: 
     reply = _read_json(answer)
     if process.returncode or "result" not in reply:
         reason = reply.get("error") or _ended(process.returncode)
-        raise DeSTAError(f"the demo's stage {name!r} failed: {reason}\nWhat it wrote is in {log}; start the demo again to go on.")
+        raise DeSTAError(
+            f"the demo's stage {name!r} failed: {reason}\nWhat it wrote is in {log}; start the demo again to go on."
+        )
     return reply["result"], usage.ru_maxrss * 1024
 
 

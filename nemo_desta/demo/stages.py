@@ -33,7 +33,7 @@ def main(job_file: str, answer_file: str) -> int:
     console, log = _redirect(Path(job["log"]), job["name"] in _WITH_BARS)
     handler = logging.StreamHandler(console)
     handler.setFormatter(logging.Formatter("      %(message)s"))
-    own = logging.getLogger("nemo_desta")
+    own = logging.getLogger("nemo_desta" if job["name"] == "training" else "nemo_desta.demo")
     own.addHandler(handler)
     own.setLevel(logging.INFO)
     try:

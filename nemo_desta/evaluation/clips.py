@@ -52,7 +52,9 @@ def conversation(clip: EvalClip, question: str, system: str, source: str = "audi
     return ((Message("system", system),) if system else ()) + (user,)
 
 
-def read_clips(manifests: Sequence[str | os.PathLike[str]], seed_config: str, audio_root: str | os.PathLike[str]) -> list[EvalClip]:
+def read_clips(
+    manifests: Sequence[str | os.PathLike[str]], seed_config: str, audio_root: str | os.PathLike[str]
+) -> list[EvalClip]:
     """The clips of Lhotse manifests, described as in self-generation.
 
     Args:

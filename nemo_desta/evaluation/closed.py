@@ -92,7 +92,9 @@ def ask(
     """
     rows = {c.id: [(q, label) for q in questions if (label := q.label(c.attributes)) is not None] for c in clips}
     groups = {
-        c.id: tuple((conversation(c, q.question, system, source), tuple(x.answer for x in q.choices)) for q, _ in rows[c.id])
+        c.id: tuple(
+            (conversation(c, q.question, system, source), tuple(x.answer for x in q.choices)) for q, _ in rows[c.id]
+        )
         for c in clips
     }
     distinct = [g for g in dict.fromkeys(groups.values()) if g]

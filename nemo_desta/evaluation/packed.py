@@ -82,9 +82,9 @@ def score_groups(
 
 def _tree(model: DeSTAModel, contexts: Sequence[Rendered], group: Sequence[Question]) -> tuple[_Tree, list[list[int]]]:
     """The row of one group, and for each question the segment numbers of its choices."""
-    if any([a for m in messages for a in m.audios] != [a for m in group[0][0] for a in m.audios] for messages, _ in group) or any(
-        c.audio_positions != contexts[0].audio_positions for c in contexts
-    ):
+    if any(
+        [a for m in messages for a in m.audios] != [a for m in group[0][0] for a in m.audios] for messages, _ in group
+    ) or any(c.audio_positions != contexts[0].audio_positions for c in contexts):
         raise ValueError("the conversations of a group must have the same clips at the same places.")
     tree = _Tree()
     shared = _shared_length([c.input_ids for c in contexts])

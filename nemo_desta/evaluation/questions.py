@@ -103,7 +103,9 @@ def _check(entry: Any, needed: set[str], allowed: set[str], where: str) -> None:
         raise ConfigError(f"{where}: a mapping is expected, this is {entry!r}.")
     missing, unknown = sorted(needed - entry.keys()), sorted(str(k) for k in entry.keys() - needed - allowed)
     if missing or unknown:
-        raise ConfigError(f"{where}: missing {missing}, unknown {unknown}; keys are {', '.join(sorted(needed | allowed))}.")
+        raise ConfigError(
+            f"{where}: missing {missing}, unknown {unknown}; keys are {', '.join(sorted(needed | allowed))}."
+        )
 
 
 def _values(value: Any) -> frozenset[str]:

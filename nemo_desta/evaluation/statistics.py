@@ -10,7 +10,16 @@ from math import sqrt
 
 import numpy as np
 
-__all__ = ["Interval", "accuracy", "auc", "bootstrap_interval", "macro_auc", "ratio", "resample_counts", "wilson_interval"]
+__all__ = [
+    "Interval",
+    "accuracy",
+    "auc",
+    "bootstrap_interval",
+    "macro_auc",
+    "ratio",
+    "resample_counts",
+    "wilson_interval",
+]
 
 NUM_RESAMPLES = 2000
 _Z95 = 1.959964

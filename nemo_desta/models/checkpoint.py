@@ -54,8 +54,16 @@ def check_fingerprints(config: DeSTAConfig, found: Mapping[str, str]) -> None:
 def save(model: "DeSTAModel", folder: str | Path) -> None:
     """Write `config.json` and `model.safetensors` (trainable tensors only) into a folder."""
     config = {**model.config.to_dict(), "fingerprints": dict(model.fingerprints)}
-    _write(folder, {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, "nemo_desta_version": __version__, "model": config},
-           model.trainable_state_dict())
+    _write(
+        folder,
+        {
+            "model_type": MODEL_TYPE,
+            "format_version": FORMAT_VERSION,
+            "nemo_desta_version": __version__,
+            "model": config,
+        },
+        model.trainable_state_dict(),
+    )
 
 
 def save_official(model: "DeSTAModel", folder: str | Path) -> None:
@@ -67,8 +75,14 @@ def save_official(model: "DeSTAModel", folder: str | Path) -> None:
     c = model.config
     if c.tapped_layers is not None:
         raise CheckpointError("the official format knows no tapped_layers; save_pretrained keeps them.")
-    if c.lora is not None and (c.lora.r, c.lora.alpha, sorted(c.lora.target_modules)) != (16, 16, ["k_proj", "q_proj", "v_proj"]):
-        raise CheckpointError("the official format knows one LoRA only (r 16, alpha 16, on q, k and v); save_pretrained keeps yours.")
+    if c.lora is not None and (c.lora.r, c.lora.alpha, sorted(c.lora.target_modules)) != (
+        16,
+        16,
+        ["k_proj", "q_proj", "v_proj"],
+    ):
+        raise CheckpointError(
+            "the official format knows one LoRA only (r 16, alpha 16, on q, k and v); save_pretrained keeps yours."
+        )
     config = {
         **model.official_config,
         "model_type": OFFICIAL_TYPE,
@@ -98,7 +112,9 @@ def push(model: "DeSTAModel", repo_id: str, private: bool = False, official: boo
             address = str(api.create_repo(repo_id, private=private, exist_ok=True))
             api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload DeSTA checkpoint")
         except Exception as err:  # huggingface_hub lets its HTTP client's own errors through
-            raise CheckpointError(f"{repo_id!r} cannot be written on the Hub ({err}); check the name and `hf auth login`.") from err
+            raise CheckpointError(
+                f"{repo_id!r} cannot be written on the Hub ({err}); check the name and `hf auth login`."
+            ) from err
     return address
 
 
@@ -111,7 +127,10 @@ def _own_name(name: str) -> str:
 
 
 def _write(
-    folder: str | Path, config: dict[str, Any], state: dict[str, torch.Tensor], metadata: dict[str, str] | None = _PYTORCH
+    folder: str | Path,
+    config: dict[str, Any],
+    state: dict[str, torch.Tensor],
+    metadata: dict[str, str] | None = _PYTORCH,
 ) -> None:
     folder = Path(folder)
     try:
@@ -127,7 +146,10 @@ def _write(
 
 
 def load(
-    cls: type["DeSTAModel"], path_or_hub_id: str | Path, llm: str | None = None, encoder: str | None = None,
+    cls: type["DeSTAModel"],
+    path_or_hub_id: str | Path,
+    llm: str | None = None,
+    encoder: str | None = None,
     dtype: str | torch.dtype | None = None,
 ) -> "DeSTAModel":
     """Open a checkpoint of ours or an official one, in eval mode.
@@ -153,7 +175,9 @@ def load(
     state, metadata = _read_state(folder)
     if official:
         model.official_config, model.official_metadata, model.names = stored, metadata, names
-    model.load_trainable({_own_name(k): v for k, v in state.items()} if official else state, str(folder / "model.safetensors"))
+    model.load_trainable(
+        {_own_name(k): v for k, v in state.items()} if official else state, str(folder / "model.safetensors")
+    )
     return model.eval()
 
 
@@ -162,12 +186,18 @@ def _folder(path_or_hub_id: str) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        hint = "turn a training checkpoint into a folder with `nemo-desta export`" if path.suffix == ".ckpt" else "name its folder"
+        hint = (
+            "turn a training checkpoint into a folder with `nemo-desta export`"
+            if path.suffix == ".ckpt"
+            else "name its folder"
+        )
         raise CheckpointError(f"{path} is a file, a checkpoint is a folder; {hint}.")
     try:
         return Path(snapshot_download(path_or_hub_id, allow_patterns=["config.json", "*.safetensors"]))
     except (OSError, ValueError) as err:
-        raise CheckpointError(f"{path_or_hub_id!r} is no folder and cannot be had from the Hub ({type(err).__name__}); check the name.") from err
+        raise CheckpointError(
+            f"{path_or_hub_id!r} is no folder and cannot be had from the Hub ({type(err).__name__}); check the name."
+        ) from err
 
 
 def _inside(folder: Path, name: str) -> str:
@@ -181,11 +211,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
-        raise CheckpointError(f"{file}: cannot be read ({err}); a checkpoint is a folder with config.json and model.safetensors.") from err
+        raise CheckpointError(
+            f"{file}: cannot be read ({err}); a checkpoint is a folder with config.json and model.safetensors."
+        ) from err
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind == OFFICIAL_TYPE or (kind == MODEL_TYPE and isinstance(config.get("model"), dict)):
         return config
-    raise CheckpointError(f"{file}: model_type is {kind!r}; this opens {MODEL_TYPE!r} and {OFFICIAL_TYPE!r} checkpoints.")
+    raise CheckpointError(
+        f"{file}: model_type is {kind!r}; this opens {MODEL_TYPE!r} and {OFFICIAL_TYPE!r} checkpoints."
+    )
 
 
 def _from_official(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -199,7 +233,10 @@ def _from_official(stored: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "llm": stored["llm_model_id"],
         "encoder": stored["encoder_model_id"],
-        "connector": {"num_layers": stored.get("qformer_num_hidden_layers", 2), "num_queries": stored.get("prompt_size", 64)},
+        "connector": {
+            "num_layers": stored.get("qformer_num_hidden_layers", 2),
+            "num_queries": stored.get("prompt_size", 64),
+        },
         "lora": {} if stored.get("use_lora") else None,
         "locator": stored.get("audio_locator", "<|AUDIO|>"),
         "placeholder": stored.get("placeholder_token"),

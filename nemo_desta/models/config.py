@@ -93,7 +93,11 @@ class DeSTAConfig:
         return dataclasses.asdict(self)
 
     def _problems(self) -> list[str]:
-        out = [f"model.{k} is not set; give a path, a hub id or a pypi: name." for k in ("llm", "encoder") if not getattr(self, k)]
+        out = [
+            f"model.{k} is not set; give a path, a hub id or a pypi: name."
+            for k in ("llm", "encoder")
+            if not getattr(self, k)
+        ]
         out += [
             f"model.{k} is {getattr(self, k)!r}; use float32, bfloat16 or float16."
             for k in ("llm_dtype", "encoder_dtype")
@@ -102,11 +106,18 @@ class DeSTAConfig:
         if self.connector.num_queries < 1 or self.connector.num_layers < 1:
             out.append("model.connector needs at least one query and one layer.")
         if isinstance(self.connector.output_scale, str) and self.connector.output_scale != "embeddings":
-            out.append(f"model.connector.output_scale is {self.connector.output_scale!r}; use a number, 'embeddings' or null.")
+            out.append(
+                f"model.connector.output_scale is {self.connector.output_scale!r}; use a number, 'embeddings' or null."
+            )
         return out
 
 
-_SECTIONS = {"connector": ConnectorConfig, "lora": LoraConfig, "optimizer": OptimizerConfig, "lr_scheduler": SchedulerConfig}
+_SECTIONS = {
+    "connector": ConnectorConfig,
+    "lora": LoraConfig,
+    "optimizer": OptimizerConfig,
+    "lr_scheduler": SchedulerConfig,
+}
 
 
 def _build(cls: type, data: dict[str, Any], where: str, problems: list[str]) -> Any:
@@ -115,7 +126,10 @@ def _build(cls: type, data: dict[str, Any], where: str, problems: list[str]) -> 
     for key, value in data.items():
         if key not in known:
             near = get_close_matches(key, known, 1)
-            problems.append(f"{where}.{key} is unknown" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}."))
+            problems.append(
+                f"{where}.{key} is unknown"
+                + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}.")
+            )
         elif cls is DeSTAConfig and key in _SECTIONS and value is not None:
             if isinstance(value, dict):
                 values[key] = _build(_SECTIONS[key], value, f"{where}.{key}", problems)

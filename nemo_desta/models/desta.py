@@ -50,7 +50,11 @@ class DeSTAModel(LightningModule):
         self.config = config
         self.tokenizer = load_tokenizer(config.llm)
         self.renderer = Renderer(
-            self.tokenizer, config.connector.num_queries, config.locator, config.placeholder, config.max_transcript_tokens
+            self.tokenizer,
+            config.connector.num_queries,
+            config.locator,
+            config.placeholder,
+            config.max_transcript_tokens,
         )
         encoder, encoder_mark = load_encoder(config.encoder, getattr(torch, config.encoder_dtype))
         llm, llm_mark = load_llm(config.llm, getattr(torch, config.llm_dtype))
@@ -107,7 +111,11 @@ class DeSTAModel(LightningModule):
         """
         own = {n: p for n, p in self.named_parameters() if p.requires_grad}
         missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        shapes = [f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}" for n in own if n in state and state[n].shape != own[n].shape]
+        shapes = [
+            f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}"
+            for n in own
+            if n in state and state[n].shape != own[n].shape
+        ]
         if missing or surplus or shapes:
             raise CheckpointError(
                 f"{where} does not fit this model: missing {missing[:3]} ({len(missing)}), not known {surplus[:3]} "
@@ -232,12 +240,18 @@ class DeSTAModel(LightningModule):
 
     # -- use -----------------------------------------------------------------------------------------------------
 
-    def score(self, records: Sequence[Record | dict], audio_root: str | None = None, batch_size: int = 8) -> list[Tensor]:
+    def score(
+        self, records: Sequence[Record | dict], audio_root: str | None = None, batch_size: int = 8
+    ) -> list[Tensor]:
         """Log-probability of every target token, end of sequence included: one float32 (T_i,) per record."""
         return scoring.score(self, records, audio_root, batch_size)
 
     def score_choices(
-        self, conversations: Sequence, choices: Sequence[Sequence[str]], audio_root: str | None = None, batch_size: int = 8
+        self,
+        conversations: Sequence,
+        choices: Sequence[Sequence[str]],
+        audio_root: str | None = None,
+        batch_size: int = 8,
     ) -> list[Tensor]:
         """Log-probability of each possible answer to each conversation: one float32 (num_choices,) each."""
         return scoring.score_choices(self, conversations, choices, audio_root, batch_size)
@@ -256,7 +270,11 @@ class DeSTAModel(LightningModule):
 
     @classmethod
     def from_pretrained(
-        cls, path_or_hub_id: str, llm: str | None = None, encoder: str | None = None, dtype: str | torch.dtype | None = None
+        cls,
+        path_or_hub_id: str,
+        llm: str | None = None,
+        encoder: str | None = None,
+        dtype: str | torch.dtype | None = None,
     ) -> "DeSTAModel":
         """Open a checkpoint of ours or of the official code; see checkpoint.load."""
         return checkpoint.load(cls, path_or_hub_id, llm, encoder, dtype)
@@ -280,7 +298,9 @@ def _branch_mask(batch: dict) -> Tensor:
     own = (branch[:, :, None] == branch[:, None]) | (branch == 0)[:, None]
     seen = own & real[:, None]
     seen = seen & torch.ones(seen.shape[1:], dtype=torch.bool, device=seen.device).tril()
-    return (seen | torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device))[:, None]  # padding sees itself: no empty row
+    return (seen | torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device))[
+        :, None
+    ]  # padding sees itself: no empty row
 
 
 def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -> Perception:

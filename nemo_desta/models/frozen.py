@@ -23,7 +23,9 @@ def load_tokenizer(llm: str):
     try:
         return AutoTokenizer.from_pretrained(resolve(llm), trust_remote_code=False)
     except (OSError, ValueError) as err:
-        raise ConfigError(f"no tokenizer at llm={llm!r} ({_first_line(err)}); give a folder or hub id of a causal LM.") from err
+        raise ConfigError(
+            f"no tokenizer at llm={llm!r} ({_first_line(err)}); give a folder or hub id of a causal LM."
+        ) from err
 
 
 def load_llm(llm: str, dtype: torch.dtype) -> tuple[nn.Module, str]:
@@ -37,7 +39,10 @@ def load_llm(llm: str, dtype: torch.dtype) -> tuple[nn.Module, str]:
         raise ConfigError(f"no causal LM at llm={llm!r} ({_first_line(err)}); give a folder or hub id.") from err
     stored = model.generation_config
     model.generation_config = GenerationConfig(
-        bos_token_id=stored.bos_token_id, eos_token_id=stored.eos_token_id, pad_token_id=stored.pad_token_id, do_sample=False
+        bos_token_id=stored.bos_token_id,
+        eos_token_id=stored.eos_token_id,
+        pad_token_id=stored.pad_token_id,
+        do_sample=False,
     )
     mark = fingerprint(model)
     return model.to(dtype).requires_grad_(False).eval(), mark
@@ -99,7 +104,9 @@ def add_lora(llm: nn.Module, config: LoraConfig) -> nn.Module:
             ),
         )
     except ValueError as err:
-        raise ConfigError(f"LoRA cannot be added ({_first_line(err)}); set lora.target_modules to layers of this LLM.") from err
+        raise ConfigError(
+            f"LoRA cannot be added ({_first_line(err)}); set lora.target_modules to layers of this LLM."
+        ) from err
     finally:
         probe.is_torchao_available = available
     return wrapped

@@ -30,7 +30,9 @@ def wrap_audio(message: Message) -> Message:
     return replace(message, content=content)
 
 
-def transcribe(model: "DeSTAModel", conversations: Sequence[Sequence[Message]], audio_root: str | None) -> list[tuple[Message, ...]]:
+def transcribe(
+    model: "DeSTAModel", conversations: Sequence[Sequence[Message]], audio_root: str | None
+) -> list[tuple[Message, ...]]:
     """Fill in transcripts that are None; what the caller supplied is never touched. Each file is heard once."""
     numbered = [(i, a) for i, c in enumerate(conversations) for m in c for a in m.audios]
     missing = {a.audio: f"conversation {i}" for i, a in reversed(numbered) if a.text is None}
@@ -42,7 +44,9 @@ def transcribe(model: "DeSTAModel", conversations: Sequence[Sequence[Message]], 
         texts[name] = _transcriber(model)(audio)
 
     def fill(message: Message) -> Message:
-        return replace(message, audios=tuple(a if a.text is not None else replace(a, text=texts[a.audio]) for a in message.audios))
+        return replace(
+            message, audios=tuple(a if a.text is not None else replace(a, text=texts[a.audio]) for a in message.audios)
+        )
 
     return [tuple(fill(m) for m in c) for c in conversations]
 

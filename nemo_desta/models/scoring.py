@@ -73,14 +73,19 @@ def batches_by_kind(has_audio: Sequence[bool], lengths: Sequence[int], batch_siz
 
 
 @torch.inference_mode()
-def score(model: "DeSTAModel", records: Sequence[Record | dict], audio_root: str | None, batch_size: int) -> list[Tensor]:
+def score(
+    model: "DeSTAModel", records: Sequence[Record | dict], audio_root: str | None, batch_size: int
+) -> list[Tensor]:
     """See DeSTAModel.score. Transcripts must be in the records; the model is put in eval mode.
 
     Raises:
         RecordError, RenderError, AudioError: naming the record.
     """
     model.eval()
-    parsed = [r if isinstance(r, Record) else Record.from_dict({"id": str(i), **r}, f"record {i}") for i, r in enumerate(records)]
+    parsed = [
+        r if isinstance(r, Record) else Record.from_dict({"id": str(i), **r}, f"record {i}")
+        for i, r in enumerate(records)
+    ]
     rendered = [model.renderer.render(r.messages, r.response, where=f"record {r.id}") for r in parsed]
     out: list[Tensor | None] = [None] * len(parsed)
     for rows in batches_by_kind([bool(r.audios) for r in parsed], [len(r.input_ids) for r in rendered], batch_size):
@@ -102,7 +107,11 @@ def _log_probs(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def score_choices(
-    model: "DeSTAModel", conversations: Sequence, choices: Sequence[Sequence[str]], audio_root: str | None, batch_size: int
+    model: "DeSTAModel",
+    conversations: Sequence,
+    choices: Sequence[Sequence[str]],
+    audio_root: str | None,
+    batch_size: int,
 ) -> list[Tensor]:
     """See DeSTAModel.score_choices: sums over a choice's tokens, end of sequence included.
 
@@ -113,7 +122,9 @@ def score_choices(
         RecordError: the numbers of conversations and of choice lists differ, or a list is empty.
     """
     if len(conversations) != len(choices) or not all(choices):
-        raise RecordError(f"{len(conversations)} conversations and {len(choices)} lists of choices; give each a non-empty list.")
+        raise RecordError(
+            f"{len(conversations)} conversations and {len(choices)} lists of choices; give each a non-empty list."
+        )
     model.eval()
     parsed: list[tuple[Message, ...]] = [parse_messages(c, f"conversation {i}") for i, c in enumerate(conversations)]
     contexts = [model.renderer.render(m, where=f"conversation {i}") for i, m in enumerate(parsed)]
@@ -142,7 +153,9 @@ def _append(context: Rendered, answers: list[list[int]]) -> Rendered:
     )
 
 
-def _score_packed(model: "DeSTAModel", batch: dict, context_lengths: list[int], answer_lengths: list[list[int]]) -> list[Tensor]:
+def _score_packed(
+    model: "DeSTAModel", batch: dict, context_lengths: list[int], answer_lengths: list[list[int]]
+) -> list[Tensor]:
     ids, width = batch["input_ids"], batch["input_ids"].shape[1]
     attend = torch.zeros((len(ids), 1, width, width), dtype=torch.bool, device=ids.device)
     attend |= torch.eye(width, dtype=torch.bool, device=ids.device)  # padding attends itself: no row of only -inf
@@ -163,7 +176,11 @@ def _score_packed(model: "DeSTAModel", batch: dict, context_lengths: list[int], 
             end += size
     keep = max(map(sum, answer_lengths)) + 1
     logits = model.llm(
-        inputs_embeds=model.embed(batch), attention_mask=attend, position_ids=positions, logits_to_keep=keep, use_cache=False
+        inputs_embeds=model.embed(batch),
+        attention_mask=attend,
+        position_ids=positions,
+        logits_to_keep=keep,
+        use_cache=False,
     ).logits
     offset = width - keep
     out = []

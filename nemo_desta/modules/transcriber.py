@@ -61,11 +61,15 @@ class Transcriber:
             dtype = next(whisper_encoder.parameters()).dtype
             model = WhisperForConditionalGeneration.from_pretrained(path, dtype=dtype).eval()
         except (OSError, ValueError, TypeError) as err:
-            raise ConfigError(f"encoder={encoder!r} cannot transcribe ({err}); give the transcripts, or a full Whisper.") from err
+            raise ConfigError(
+                f"encoder={encoder!r} cannot transcribe ({err}); give the transcripts, or a full Whisper."
+            ) from err
         words, outputs = len(self.processor.tokenizer), model.config.vocab_size
         if words < outputs // 2:  # transformers makes up an empty tokenizer where the files are missing
-            raise ConfigError(f"encoder={encoder!r} cannot transcribe (its tokenizer has {words} tokens for {outputs} outputs); "
-                              "give the transcripts, or a full Whisper.")
+            raise ConfigError(
+                f"encoder={encoder!r} cannot transcribe (its tokenizer has {words} tokens for {outputs} outputs); "
+                "give the transcripts, or a full Whisper."
+            )
         model.model.encoder = whisper_encoder
         self.model = model.to(next(whisper_encoder.parameters()).device)
         self.max_new_tokens = max_new_tokens
@@ -81,7 +85,9 @@ class Transcriber:
         verbosity = hf_logging.get_verbosity()
         hf_logging.set_verbosity_error()  # transformers warns of what its own Whisper code does
         try:
-            ids = self.model.generate(features.to(weight.device, weight.dtype), max_new_tokens=self.max_new_tokens, do_sample=False)
+            ids = self.model.generate(
+                features.to(weight.device, weight.dtype), max_new_tokens=self.max_new_tokens, do_sample=False
+            )
         finally:
             hf_logging.set_verbosity(verbosity)
         text = self.processor.batch_decode(ids, skip_special_tokens=True)[0].strip()

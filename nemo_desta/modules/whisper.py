@@ -48,7 +48,9 @@ class LogMel:
         """
         clips, length = audio_signal.shape
         if length > self.n_samples:
-            raise ConfigError(f"clips of {length} samples exceed Whisper's window of {self.n_samples}; split them first.")
+            raise ConfigError(
+                f"clips of {length} samples exceed Whisper's window of {self.n_samples}; split them first."
+            )
         audio = audio_signal.new_zeros((clips, self.n_samples), dtype=torch.float32)
         inside = torch.arange(length, device=audio.device) < audio_len[:, None]
         audio[:, :length] = audio_signal.float() * inside

@@ -101,7 +101,9 @@ def run_chat(
         DeSTAError: bad checkpoint or recording; within a conversation bad recordings are reported by `say` instead.
     """
     session = ChatSession(
-        open_model(checkpoint, llm, encoder, dtype, device), _default_system() if system is None else system, max_new_tokens
+        open_model(checkpoint, llm, encoder, dtype, device),
+        _default_system() if system is None else system,
+        max_new_tokens,
     )
     _report(session.take(audio, transcript or None), say)
     if question is not None:

@@ -51,7 +51,9 @@ def run(cfg: "DictConfig | Mapping[str, Any]") -> str:
     """
     from omegaconf import DictConfig, OmegaConf
 
-    config = from_dict(ExportConfig, OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg))
+    config = from_dict(
+        ExportConfig, OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
+    )
     output = Path(config.output)
     if (output / "config.json").exists() and not config.overwrite:
         raise ConfigError(f"{output} holds a model already; choose another output, or set overwrite=true.")

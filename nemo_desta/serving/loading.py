@@ -15,7 +15,11 @@ _SUFFIX = ".ckpt"
 
 
 def open_model(
-    path_or_hub_id: str, llm: str | None = None, encoder: str | None = None, dtype: str | None = None, device: str = "auto"
+    path_or_hub_id: str,
+    llm: str | None = None,
+    encoder: str | None = None,
+    dtype: str | None = None,
+    device: str = "auto",
 ) -> "DeSTAModel":
     """The model in eval mode on `device`.
 
@@ -40,7 +44,9 @@ def open_model(
     return model.to(torch.device(target))
 
 
-def from_lightning(path: str | Path, llm: str | None = None, encoder: str | None = None, dtype: str | None = None) -> "DeSTAModel":
+def from_lightning(
+    path: str | Path, llm: str | None = None, encoder: str | None = None, dtype: str | None = None
+) -> "DeSTAModel":
     """The model of a Lightning checkpoint, read without executing anything in it (`weights_only=True`).
 
     Raises:
@@ -63,17 +69,27 @@ def _read(path: Path) -> dict[str, Any]:
     import torch
 
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder of shards (a distributed checkpoint); only single files can be read so far.")
+        raise CheckpointError(
+            f"{path} is a folder of shards (a distributed checkpoint); only single files can be read so far."
+        )
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob(f"*{_SUFFIX}")) if path.parent.is_dir() else []
-        raise CheckpointError(f"{path}: no such file; " + (f"beside it are {', '.join(near[:8])}." if near else "check the path."))
+        raise CheckpointError(
+            f"{path}: no such file; " + (f"beside it are {', '.join(near[:8])}." if near else "check the path.")
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as err:
         reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint of plain tensors and values ({reason}).") from err
+        raise CheckpointError(
+            f"{path}: cannot be read as a checkpoint of plain tensors and values ({reason})."
+        ) from err
     hyper = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not isinstance(hyper, dict) or not isinstance(hyper.get("cfg"), dict) or not isinstance(content.get("state_dict"), dict):
+    if (
+        not isinstance(hyper, dict)
+        or not isinstance(hyper.get("cfg"), dict)
+        or not isinstance(content.get("state_dict"), dict)
+    ):
         raise CheckpointError(f"{path}: no DeSTAModel was saved here; give a checkpoint that `nemo-desta train` wrote.")
     return content
 

@@ -33,10 +33,14 @@ def calibrate(model: DeSTAModel, train_ds: DictConfig) -> None:
         return
     waves = list(islice(_readable(train_ds), wanted))
     if len(waves) < 2:
-        raise ConfigError("model.connector.calibration_clips needs two readable clips in the training data; set it to 0.")
+        raise ConfigError(
+            "model.connector.calibration_clips needs two readable clips in the training data; set it to 0."
+        )
     encoder, scale = model.perception.encoder, model.config.connector.output_scale
     states = torch.cat([encoder(torch.from_numpy(w)[None], torch.tensor([len(w)])) for w in waves])
-    spread = float(model.llm.get_input_embeddings().weight.float().std()) if scale in (None, "embeddings") else float(scale)
+    spread = (
+        float(model.llm.get_input_embeddings().weight.float().std()) if scale in (None, "embeddings") else float(scale)
+    )
     model.perception.connector.calibrate(states, spread)
     _LOG.info("connector calibrated on %d clips.", len(waves))
 

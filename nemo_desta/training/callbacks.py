@@ -28,7 +28,9 @@ class WeightsOnlyIO(TorchCheckpointIO):
         except FileNotFoundError:
             raise
         except Exception as err:  # torch raises pickle, zip, runtime and value errors for damaged files
-            raise CheckpointError(f"{path}: cannot be read as a checkpoint ({err}); delete it to resume from an earlier one.") from err
+            raise CheckpointError(
+                f"{path}: cannot be read as a checkpoint ({err}); delete it to resume from an earlier one."
+            ) from err
 
 
 class ExactResume(Callback):
@@ -89,7 +91,9 @@ class LossTables(Callback):
         if rows:
             self._before = float(rows[-1]["total_seconds"])
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict, batch_idx: int
+    ) -> None:
         self._samples += len(batch["ids"])
         self._tokens += int(batch["target_mask"].sum())
         if not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
@@ -99,7 +103,14 @@ class LossTables(Callback):
         rate = float(trainer.callback_metrics["learning_rate"])
         step_seconds, self._last = now - self._last, now
         total = self._before + now - self._started
-        row = (trainer.global_step, trainer.current_epoch, f"{loss:.9g}", f"{rate:.6g}", f"{step_seconds:.4f}", f"{total:.3f}")
+        row = (
+            trainer.global_step,
+            trainer.current_epoch,
+            f"{loss:.9g}",
+            f"{rate:.6g}",
+            f"{step_seconds:.4f}",
+            f"{total:.3f}",
+        )
         _append(self.folder / "train.csv", (*row, self._samples, self._tokens))
         self._samples = self._tokens = 0
         if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == 1:
@@ -129,7 +140,9 @@ class FrozenGuard(Callback):
         after = _frozen_hashes(pl_module)
         changed = sorted(n for n in self._before.keys() | after.keys() if self._before.get(n) != after.get(n))
         if changed:
-            raise CheckpointError(f"{len(changed)} frozen weights changed in training, the first is {changed[0]}: this is a bug, discard the run.")
+            raise CheckpointError(
+                f"{len(changed)} frozen weights changed in training, the first is {changed[0]}: this is a bug, discard the run."
+            )
         _LOG.info("the %d frozen weights are byte for byte what they were.", len(after))
 
 
@@ -141,7 +154,14 @@ def _frozen_hashes(module: LightningModule) -> dict[str, int]:
 def _progress(trainer: Trainer, loss: float, rate: float, seconds: float) -> tuple:
     known = trainer.max_steps > 0
     left = (trainer.max_steps - trainer.global_step) * seconds / 60
-    return trainer.global_step, f"/{trainer.max_steps}" if known else "", loss, rate, seconds, f", {left:.0f} min left" if known else ""
+    return (
+        trainer.global_step,
+        f"/{trainer.max_steps}" if known else "",
+        loss,
+        rate,
+        seconds,
+        f", {left:.0f} min left" if known else "",
+    )
 
 
 def _keep_rows(path: Path, columns: tuple[str, ...], last_step: int) -> list[dict[str, str]]:

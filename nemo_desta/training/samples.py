@@ -30,7 +30,9 @@ class SampleGenerations(Callback):
         max_new_tokens: longest answer; greedy.
     """
 
-    def __init__(self, validation: Mapping[str, Any], folder: Path, num_per_set: int = 4, max_new_tokens: int = 64) -> None:
+    def __init__(
+        self, validation: Mapping[str, Any], folder: Path, num_per_set: int = 4, max_new_tokens: int = 64
+    ) -> None:
         self.sets = {name: _first(item["input_cfg"], num_per_set) for name, item in validation["datasets"].items()}
         self.folder, self.max_new_tokens = folder, max_new_tokens
 
@@ -52,7 +54,9 @@ class SampleGenerations(Callback):
     def _answers(self, model: LightningModule, examples: list[DeSTAConversation]) -> str:
         with tempfile.TemporaryDirectory() as folder:
             conversations = [_with_files(e, Path(folder) / str(i)) for i, e in enumerate(examples)]
-            answers = model.generate(conversations, max_new_tokens=self.max_new_tokens, do_sample=False, batch_size=len(conversations))
+            answers = model.generate(
+                conversations, max_new_tokens=self.max_new_tokens, do_sample=False, batch_size=len(conversations)
+            )
         blocks = [
             f"[{e.id}] {e.record.prompt or e.record.messages[-1].content}\n"
             f"  truth:  {e.record.seed_description}\n  target: {e.record.response}\n  answer: {answer}\n"
@@ -63,7 +67,9 @@ class SampleGenerations(Callback):
 
 def _first(input_cfg: list[Mapping[str, Any]], count: int) -> list[DeSTAConversation]:
     entries = [e for e in input_cfg if e.get("type") == "desta"]
-    return [c for e in entries for c in islice(read_desta({**e, "together": 1, "force_finite": True})[0], count)][:count]
+    return [c for e in entries for c in islice(read_desta({**e, "together": 1, "force_finite": True})[0], count)][
+        :count
+    ]
 
 
 def _with_files(example: DeSTAConversation, folder: Path) -> list[Message]:

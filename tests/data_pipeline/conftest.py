@@ -36,5 +36,7 @@ def corpus(tmp_path: Path) -> Path:
     """Twelve records about six clips, `clips/<n>.wav`; two prompts a clip, next to each other."""
     for n in range(6):
         tone(tmp_path / "clips" / f"{n}.wav", 200 + 50 * n, 0.1 + 0.02 * n)
-    write_records(tmp_path / "train.jsonl", [record(i, f"clips/{i // 2}.wav", "A tone." + " Yes." * (i % 4)) for i in range(12)])
+    write_records(
+        tmp_path / "train.jsonl", [record(i, f"clips/{i // 2}.wav", "A tone." + " Yes." * (i % 4)) for i in range(12)]
+    )
     return tmp_path

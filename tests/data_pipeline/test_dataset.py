@@ -108,4 +108,6 @@ def test_lengths_are_those_of_the_batch(renderer, tmp_path):
     assert example.total_length == batch["input_ids"].shape[1]
     assert example.output_length == batch["target_mask"].sum()
     assert example.input_length + example.output_length == example.total_length
-    assert torch.equal(batch["target_mask"][0, example.input_length :], torch.ones(example.output_length, dtype=torch.bool))
+    assert torch.equal(
+        batch["target_mask"][0, example.input_length :], torch.ones(example.output_length, dtype=torch.bool)
+    )

@@ -17,7 +17,12 @@ ALL = {f"r{i}" for i in range(12)}
 
 
 def loader_cfg(corpus, **more):
-    return {"input_cfg": [{"type": "desta", "manifest_filepath": str(corpus / "train.jsonl")}], "batch_size": 4, "seed": 1, **more}
+    return {
+        "input_cfg": [{"type": "desta", "manifest_filepath": str(corpus / "train.jsonl")}],
+        "batch_size": 4,
+        "seed": 1,
+        **more,
+    }
 
 
 def module(renderer, progress=None, step=0, accumulate=1, **data):
@@ -66,12 +71,22 @@ def test_ranks_share_the_records(renderer, corpus, monkeypatch):
     seen = []
     for rank in range(2):
         monkeypatch.setattr(DeSTADataModule, "_get_dp_rank", lambda self, rank=rank: rank)
-        seen.append(sum(ids(module(renderer, train_ds=loader_cfg(corpus, shuffle=True, batch_size=2)).train_dataloader()), []))
+        seen.append(
+            sum(ids(module(renderer, train_ds=loader_cfg(corpus, shuffle=True, batch_size=2)).train_dataloader()), [])
+        )
     assert set(seen[0]) | set(seen[1]) == ALL and not set(seen[0]) & set(seen[1])
 
 
 def test_bucketing_by_tokens_keeps_every_record(renderer, corpus):
-    cfg = loader_cfg(corpus, batch_size=None, batch_tokens=120, use_bucketing=True, num_buckets=2, shuffle=True, concurrent_bucketing=False)
+    cfg = loader_cfg(
+        corpus,
+        batch_size=None,
+        batch_tokens=120,
+        use_bucketing=True,
+        num_buckets=2,
+        shuffle=True,
+        concurrent_bucketing=False,
+    )
     batches = ids(module(renderer, train_ds=cfg).train_dataloader())
     assert sorted(sum(batches, [])) == sorted(ALL)
 
@@ -118,21 +133,32 @@ def test_shards_are_divided_among_workers(renderer, corpus):
 
 def test_fewer_shards_than_workers_is_refused(renderer, corpus):
     write_tar_shards(read_records(corpus / "train.jsonl"), corpus, str(corpus / "s_%d.tar"))
-    cfg = {"input_cfg": [{"type": "desta", "tarred_filepaths": str(corpus / "s_0.tar")}], "batch_size": 3, "num_workers": 2}
+    cfg = {
+        "input_cfg": [{"type": "desta", "tarred_filepaths": str(corpus / "s_0.tar")}],
+        "batch_size": 3,
+        "num_workers": 2,
+    }
     with pytest.raises(ConfigError, match="1 shards for 1 ranks with 2 workers"):
         ids(module(renderer, train_ds=cfg).train_dataloader())
 
 
 def test_streams_do_not_end(renderer, corpus):
     write_tar_shards(read_records(corpus / "train.jsonl"), corpus, str(corpus / "s_%d.tar"))
-    cfg = {"input_cfg": [{"type": "desta", "tarred_filepaths": str(corpus / "s_0.tar")}], "batch_size": 4, "num_workers": 1}
+    cfg = {
+        "input_cfg": [{"type": "desta", "tarred_filepaths": str(corpus / "s_0.tar")}],
+        "batch_size": 4,
+        "num_workers": 1,
+    }
     batches = iter(module(renderer, train_ds=cfg).train_dataloader())
     assert len({i for _ in range(6) for i in next(batches)["ids"]}) == 12
 
 
 def test_mixes_follow_their_weights(renderer, corpus):
     write_records(corpus / "other.jsonl", [record(100 + i, "clips/0.wav") for i in range(12)])
-    entries = [{"type": "desta", "manifest_filepath": str(corpus / f), "weight": w} for f, w in (("train.jsonl", 0.5), ("other.jsonl", 0.5))]
+    entries = [
+        {"type": "desta", "manifest_filepath": str(corpus / f), "weight": w}
+        for f, w in (("train.jsonl", 0.5), ("other.jsonl", 0.5))
+    ]
     cfg = {"input_cfg": entries, "batch_size": 4, "seed": 1}
     batch = next(iter(module(renderer, train_ds=cfg).train_dataloader()))
     assert len(batch["ids"]) == 4
@@ -163,7 +189,11 @@ def test_streams_need_a_worker(corpus):
 def test_input_cfg_may_be_a_file(corpus):
     OmegaConf.save(OmegaConf.create(loader_cfg(corpus)["input_cfg"]), corpus / "input.yaml")
     out = resolve_data_cfg({"train_ds": {"input_cfg": str(corpus / "input.yaml"), "batch_size": 2, "max_tokens": 77}})
-    assert out.train_ds.input_cfg[0].max_length == 77 and out.train_ds.shard_seed == 42 and "max_tokens" not in out.train_ds
+    assert (
+        out.train_ds.input_cfg[0].max_length == 77
+        and out.train_ds.shard_seed == 42
+        and "max_tokens" not in out.train_ds
+    )
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -185,7 +215,9 @@ def test_the_length_limit_is_that_of_a_record_in_a_group_too(renderer, corpus):
     alone = sum(ids(module(renderer, train_ds=cfg).train_dataloader()), [])
     cfg["input_cfg"][0]["together"] = 2
     data = module(renderer, train_ds=cfg)
-    assert sorted(sum(ids(data.train_dataloader()), [])) == sorted(alone) and data.tokenizer.tally.skipped == 12 - len(alone)
+    assert sorted(sum(ids(data.train_dataloader()), [])) == sorted(alone) and data.tokenizer.tally.skipped == 12 - len(
+        alone
+    )
 
 
 def test_a_last_batch_smaller_than_the_ranks_gives_every_rank_a_batch(renderer, corpus, monkeypatch):

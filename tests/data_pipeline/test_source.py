@@ -132,7 +132,14 @@ def test_empty_manifest_is_an_error(tmp_path):
 
 
 def test_official_fields_are_enough(tmp_path):
-    row = {"id": 7, "dataset": "d", "seed_description": "s", "prompt": "p", "messages": [{"role": "user", "content": "hi"}], "response": "r"}
+    row = {
+        "id": 7,
+        "dataset": "d",
+        "seed_description": "s",
+        "prompt": "p",
+        "messages": [{"role": "user", "content": "hi"}],
+        "response": "r",
+    }
     (tmp_path / "t.jsonl").write_text(json.dumps(row))
     (example,) = DeSTASource([str(tmp_path / "t.jsonl")], tarred=False)
     assert example.id == "7" and example.clips == ()

@@ -20,7 +20,11 @@ QUESTIONS = {"gender": 2, "domain": 3, "noise": 2, "speaking speed": 2, "languag
 
 
 def interval(value: float | None, half: float = 0.06) -> dict[str, float | None]:
-    return dict.fromkeys(("value", "low", "high")) if value is None else {"value": value, "low": value - half, "high": value + half}
+    return (
+        dict.fromkeys(("value", "low", "high"))
+        if value is None
+        else {"value": value, "low": value - half, "high": value + half}
+    )
 
 
 def fake_output(folder: Path, text: str = "The train leaves at noon.") -> dict[str, Any]:
@@ -30,8 +34,18 @@ def fake_output(folder: Path, text: str = "The train leaves at noon.") -> dict[s
     soundfile.write(folder / "corpus" / "a.wav", tone, 16_000)
     with gzip.open(folder / "corpus" / "desta-mini_supervisions_train.jsonl.gz", "wt") as out:
         out.write(json.dumps({"recording_id": "a", "text": text, "gender": "female", "custom": {"noise": text}}) + "\n")
-    user = Message("user", f"<start_audio><|AUDIO|><end_audio>\n\n{text.replace('<|AUDIO|>', '')}", (AudioRef("a.wav", text),))
-    record = Record("c1-0", (user,), text, "desta-mini", f"[00:00-00:02] {text} (Gender: Female)", text, {"cut": "c1", "domain": "speech"})
+    user = Message(
+        "user", f"<start_audio><|AUDIO|><end_audio>\n\n{text.replace('<|AUDIO|>', '')}", (AudioRef("a.wav", text),)
+    )
+    record = Record(
+        "c1-0",
+        (user,),
+        text,
+        "desta-mini",
+        f"[00:00-00:02] {text} (Gender: Female)",
+        text,
+        {"cut": "c1", "domain": "speech"},
+    )
     write_records(folder / "selfgen" / "train" / "records.jsonl", [record])
     tables = folder / "training" / "tables"
     tables.mkdir(parents=True)
@@ -45,7 +59,10 @@ def fake_output(folder: Path, text: str = "The train leaves at noon.") -> dict[s
 def _results(text: str) -> dict[str, Any]:
     stages = {
         "models": {"files": {}},
-        "corpus": {"splits": {s: {"clips": n, "hours": n / 1000, "voices": 12} for s, n in SPLITS.items()}, "files": {}},
+        "corpus": {
+            "splits": {s: {"clips": n, "hours": n / 1000, "voices": 12} for s, n in SPLITS.items()},
+            "files": {},
+        },
         "selfgen": {"splits": {s: _selfgen(n, text) for s, n in SPLITS.items()}, "num_prompts": 41, "files": {}},
         "training": {"steps": 90, "records": 1080, "metrics": {}, "files": {}},
         "evaluation": _evaluation(text),
@@ -60,18 +77,42 @@ def _results(text: str) -> dict[str, Any]:
 
 
 def _selfgen(clips: int, text: str) -> dict[str, Any]:
-    return {"total": 3 * clips, "ok": 2 * clips, "filtered": clips, "failed": 0, "reasons": {f"filtered: {text}": 9, "filtered: length": 30}}
+    return {
+        "total": 3 * clips,
+        "ok": 2 * clips,
+        "filtered": clips,
+        "failed": 0,
+        "reasons": {f"filtered: {text}": 9, "filtered: length": 30},
+    }
 
 
 def _clip(text: str, number: int) -> dict[str, Any]:
-    answers = [{"question": q, "seed": "The speaker is a woman.", "untrained": text, "trained": "The speaker is a woman."} for q in (text, "Fast?")]
-    attributes = {"domain": "speech", "gender": "Female", "noise": text if number == 0 else "Clean", "speaking_speed": "Fast"}
-    return {"id": str(number), "audio": "corpus/a.wav", "seed_description": text, "transcript": text, "attributes": attributes, "answers": answers}
+    answers = [
+        {"question": q, "seed": "The speaker is a woman.", "untrained": text, "trained": "The speaker is a woman."}
+        for q in (text, "Fast?")
+    ]
+    attributes = {
+        "domain": "speech",
+        "gender": "Female",
+        "noise": text if number == 0 else "Clean",
+        "speaking_speed": "Fast",
+    }
+    return {
+        "id": str(number),
+        "audio": "corpus/a.wav",
+        "seed_description": text,
+        "transcript": text,
+        "attributes": attributes,
+        "answers": answers,
+    }
 
 
 def _evaluation(text: str) -> dict[str, Any]:
     losses = {"trained": 2.31, "untrained": 4.6, "zero": 3.1, "shuffle": 2.52}
-    conditions = {k: {"loss": interval(v), "difference": interval(v - 2.31, 0 if k == "trained" else 0.1)} for k, v in losses.items()}
+    conditions = {
+        k: {"loss": interval(v), "difference": interval(v - 2.31, 0 if k == "trained" else 0.1)}
+        for k, v in losses.items()
+    }
     closed = {name: _question(name, count) for name, count in QUESTIONS.items()}
     return {
         "loss": {s: {"num_records": 60, "num_clips": 60, "conditions": conditions} for s in ("test", "test_unseen_voices")},
@@ -87,7 +128,13 @@ def _evaluation(text: str) -> dict[str, Any]:
 
 def _question(name: str, count: int) -> dict[str, Any]:
     def result(value: float | None) -> dict[str, Any]:
-        return {"num_clips": 40, "class_counts": [8] * count, "predicted": [8] * count, "accuracy": interval(value), "auc": interval(value)}
+        return {
+            "num_clips": 40,
+            "class_counts": [8] * count,
+            "predicted": [8] * count,
+            "accuracy": interval(value),
+            "auc": interval(value),
+        }
 
     methods = {m: result(None if (name, m) == ("language", "cascade") else v) for m, v in METHODS.items()}
     above = interval({"gender": 0.33, "noise": 0.02, "speaking speed": 0.2}.get(name, 0.3), 0.1)

@@ -58,7 +58,11 @@ def test_nothing_is_fetched(page):
 def test_every_clip_has_a_player_and_three_answers_a_question(page):
     players = [a for tag, a in _Elements(page).found if tag == "audio"]
     assert len(players) == 3 and all(len(a["src"]) > 1000 for a in players)
-    assert page.count("<span>backbone, metadata</span>") == page.count("<span>trained model</span></td><td>The speaker") == 6
+    assert (
+        page.count("<span>backbone, metadata</span>")
+        == page.count("<span>trained model</span></td><td>The speaker")
+        == 6
+    )
 
 
 def test_verdicts_follow_the_intervals(tmp_path):
@@ -77,7 +81,9 @@ def test_the_example_shows_the_metadata_of_its_clip(tmp_path):
 
 def test_what_did_not_work_is_said(tmp_path):
     results = fake_output(tmp_path)
-    results["stages"]["evaluation"]["result"]["loss"]["test_unseen_voices"]["conditions"]["zero"]["difference"] = interval(-0.1, 0.05)
+    results["stages"]["evaluation"]["result"]["loss"]["test_unseen_voices"]["conditions"]["zero"]["difference"] = (
+        interval(-0.1, 0.05)
+    )
     text = write_report(results, tmp_path).read_text()
     assert "Not shown:" in text and "Not learnt:</strong> noise" in text
 
@@ -100,6 +106,9 @@ def test_charts_escape_and_stay_on_their_scale():
     assert "not defined" in interval_mark(interval(None))
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), [(0, 90, [0, 20, 40, 60, 80, 100]), (2.1, 4.0, [2, 2.5, 3, 3.5, 4]), (1, 1, [1, 1.2, 1.4, 1.6, 1.8, 2])])
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 90, [0, 20, 40, 60, 80, 100]), (2.1, 4.0, [2, 2.5, 3, 3.5, 4]), (1, 1, [1, 1.2, 1.4, 1.6, 1.8, 2])],
+)
 def test_ticks_are_round(low, high, expected):
     assert nice_ticks(low, high) == pytest.approx(expected)

@@ -24,7 +24,13 @@ def _question(name: str, labels: tuple[str, ...], question: str) -> ClosedQuesti
 GENDER = _question("gender", ("female", "male"), "Who speaks here?")
 DOMAIN = _question("domain", ("speech", "sound", "music"), "What is this?")
 CLIPS = [
-    EvalClip(f"c{i}", wav, " " if i == 3 else "hello there " * i, f"[00:00-00:05] <|AUDIO|> {wav}", {"domain": "speech", "gender": "male"})
+    EvalClip(
+        f"c{i}",
+        wav,
+        " " if i == 3 else "hello there " * i,
+        f"[00:00-00:05] <|AUDIO|> {wav}",
+        {"domain": "speech", "gender": "male"},
+    )
     for i, wav in enumerate(WAVS)
 ]
 
@@ -74,7 +80,9 @@ def test_ask_labels_only_clips_that_fit(model):
 
 def test_equal_texts_are_scored_once(model, monkeypatch):
     seen = []
-    monkeypatch.setattr(closed, "score_groups", lambda m, groups, *_: [seen.append(g) or [torch.zeros(2)] for g in groups])
+    monkeypatch.setattr(
+        closed, "score_groups", lambda m, groups, *_: [seen.append(g) or [torch.zeros(2)] for g in groups]
+    )
     silent = [EvalClip(str(i), WAVS[i], " ", "", {"gender": "male"}) for i in range(4)]
     found = ask(model, silent, [GENDER], "", "transcript")
     assert len(seen) == 1 and found["gender"].scores.shape == (4, 2)

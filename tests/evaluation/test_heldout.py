@@ -87,7 +87,9 @@ def test_losses_are_means_over_target_tokens(model, features):
     assert found["trained"].difference.value == 0.0
     for condition in CONDITIONS:
         assert found[condition].loss.low <= found[condition].loss.value <= found[condition].loss.high
-        assert found[condition].difference.value == pytest.approx(found[condition].loss.value - found["trained"].loss.value)
+        assert found[condition].difference.value == pytest.approx(
+            found[condition].loss.value - found["trained"].loss.value
+        )
     model.audio_ablation = "zero"
     zeroed = -float(torch.cat(model.score(RECORDS, ROOT)).mean())
     model.audio_ablation = None

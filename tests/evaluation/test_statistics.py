@@ -48,6 +48,11 @@ def test_macro_auc_of_two_classes_is_the_auc_of_their_difference():
     assert macro_auc(scores, labels)[0] == pytest.approx(roc_auc_score(labels, scores[:, 1] - scores[:, 0]))
 
 
+def test_very_sure_scores_are_still_ranked():
+    scores = np.array([[80.0, 0.0, 0.0], [60.0, 0.0, 0.0], [70.0, 0.0, 0.0], [50.0, 0.0, 0.0]])
+    assert macro_auc(scores, np.array([0, 1, 0, 1]))[0] == pytest.approx((1.0 + 1.0) / 2)
+
+
 def test_macro_auc_ignores_what_shifts_all_choices_of_a_clip():
     rng = np.random.default_rng(2)
     scores, labels = rng.normal(size=(30, 4)), rng.integers(0, 4, 30)

@@ -27,11 +27,16 @@ def same(a, b):
 def test_the_official_format_round_trips_bit_for_bit(tmp_path):
     tiny.parity_model().save_official(tmp_path / "x")
     assert (tmp_path / "x" / "model.safetensors").read_bytes() == (tiny.PARITY / "model.safetensors").read_bytes()
-    assert json.loads((tmp_path / "x" / "config.json").read_text()) == json.loads((tiny.PARITY / "config.json").read_text())
+    assert json.loads((tmp_path / "x" / "config.json").read_text()) == json.loads(
+        (tiny.PARITY / "config.json").read_text()
+    )
 
 
 def test_keys_of_an_official_config_that_mean_nothing_here_are_kept(parity_copy, tmp_path):
-    config = json.loads((parity_copy / "config.json").read_text()) | {"architectures": ["DeSTA25AudioModel"], "transformers_version": "4.51.3"}
+    config = json.loads((parity_copy / "config.json").read_text()) | {
+        "architectures": ["DeSTA25AudioModel"],
+        "transformers_version": "4.51.3",
+    }
     (parity_copy / "config.json").write_text(json.dumps(config))
     DeSTAModel.from_pretrained(parity_copy).save_official(tmp_path / "x")
     assert json.loads((tmp_path / "x" / "config.json").read_text()) == config
@@ -111,7 +116,10 @@ def test_an_official_checkpoint_takes_other_names(parity_copy, tmp_path):
     assert same(model, tiny.parity_model())
     model.save_official(tmp_path / "x")
     config = json.loads((tmp_path / "x" / "config.json").read_text())
-    assert (config["llm_model_id"], config["encoder_model_id"]) == (str(tmp_path / "llm" / "tiny"), "openai/whisper-tiny")
+    assert (config["llm_model_id"], config["encoder_model_id"]) == (
+        str(tmp_path / "llm" / "tiny"),
+        "openai/whisper-tiny",
+    )
 
 
 def test_models_inside_the_checkpoint_come_before_those_of_the_working_directory(parity_copy, tmp_path, monkeypatch):
@@ -139,13 +147,22 @@ def test_frozen_weights_in_half_precision(tmp_path, dtype):
         (lambda p: (p / "config.json").write_text("{"), "config.json: cannot be read"),
         (lambda p: (p / "config.json").write_text("[]"), "model_type is None"),
         (lambda p: (p / "config.json").write_text('{"model_type": "llama"}'), "model_type is 'llama'"),
-        (lambda p: (p / "config.json").write_text('{"model_type": "desta25"}'), "llm_model_id and encoder_model_id missing"),
+        (
+            lambda p: (p / "config.json").write_text('{"model_type": "desta25"}'),
+            "llm_model_id and encoder_model_id missing",
+        ),
         (lambda p: (p / "model.safetensors").unlink(), "holds no .safetensors file"),
         (lambda p: (p / "model.safetensors").write_bytes(b"x" * 50), "damaged weights"),
-        (lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:-100]), "damaged weights"),
+        (
+            lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:-100]),
+            "damaged weights",
+        ),
         (lambda p: edit(p, lambda w: w.pop("perception.connector.layer_weights")), "missing .*layer_weights"),
         (lambda p: edit(p, lambda w: w.update(x=torch.zeros(1))), r"not known \['x'\]"),
-        (lambda p: edit(p, lambda w: w.update({"perception.connector.layer_weights": torch.zeros(2, 2)})), r"other shapes .*\(2, 2\) for \(16, 4\)"),
+        (
+            lambda p: edit(p, lambda w: w.update({"perception.connector.layer_weights": torch.zeros(2, 2)})),
+            r"other shapes .*\(2, 2\) for \(16, 4\)",
+        ),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(parity_copy, damage, said):

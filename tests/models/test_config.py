@@ -11,7 +11,11 @@ from tests import tiny
 def test_all_unknown_keys_are_reported_at_once():
     with pytest.raises(ConfigError) as err:
         DeSTAModel(tiny.model_config(lmm="x", connector={"num_querys": 3}, lora={"rank": 4}))
-    for said in ("model.lmm is unknown", "model.connector.num_querys is unknown; did you mean num_queries?", "model.lora.rank is unknown"):
+    for said in (
+        "model.lmm is unknown",
+        "model.connector.num_querys is unknown; did you mean num_queries?",
+        "model.lora.rank is unknown",
+    ):
         assert said in str(err.value)
 
 
@@ -37,7 +41,12 @@ def test_impossible_values(changes, said):
 def test_the_defaults_are_the_official_recipe():
     config = DeSTAConfig.from_dict({"llm": "a", "encoder": "b", "lora": {}})
     assert (config.connector.num_layers, config.connector.num_queries, config.connector.dropout) == (6, 64, 0.1)
-    assert (config.lora.r, config.lora.alpha, config.lora.dropout, config.lora.target_modules) == (16, 16, 0.1, ["q_proj", "k_proj", "v_proj"])
+    assert (config.lora.r, config.lora.alpha, config.lora.dropout, config.lora.target_modules) == (
+        16,
+        16,
+        0.1,
+        ["q_proj", "k_proj", "v_proj"],
+    )
     assert (config.optimizer.lr, config.optimizer.betas, config.optimizer.weight_decay) == (1e-4, [0.9, 0.98], 0.01)
     assert (config.lr_scheduler.warmup_steps, config.max_transcript_tokens) == (5000, 100)
     assert DeSTAConfig.from_dict(config.to_dict()) == config

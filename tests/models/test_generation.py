@@ -25,12 +25,21 @@ def root(tmp_path_factory):
 
 CONVERSATIONS = [
     tiny.heard("What?", ("x/00001.wav", "a short one")),
-    tiny.heard("Which of these is the longer one, and why do you think so?", ("x/00001.wav", " "), ("y/00001.wav", "well"), system="Be brief."),
+    tiny.heard(
+        "Which of these is the longer one, and why do you think so?",
+        ("x/00001.wav", " "),
+        ("y/00001.wav", "well"),
+        system="Be brief.",
+    ),
     tiny.heard("Say something."),
     tiny.heard("Who?", ("y/00001.wav", "a short one")),
     tiny.heard("Tell me a story about three of them, please, and make it long.", system="Speak."),
     tiny.heard("", ("z.wav", "one two three four five six seven")),
-    [*tiny.heard("What?", ("x/00001.wav", " ")), {"role": "assistant", "content": "A bell."}, {"role": "user", "content": "Sure?"}],
+    [
+        *tiny.heard("What?", ("x/00001.wav", " ")),
+        {"role": "assistant", "content": "A bell."},
+        {"role": "user", "content": "Sure?"},
+    ],
 ]
 
 
@@ -61,13 +70,19 @@ def test_files_of_one_name_in_two_folders_are_two_clips(root):
 def test_order_of_clips_matters(root):
     model = tiny.shared()
     clips = [("x/00001.wav", " "), ("y/00001.wav", " ")]
-    a, b = (model.score([tiny.record("0", "Which?", "This one.", *order)], str(root))[0] for order in (clips, clips[::-1]))
+    a, b = (
+        model.score([tiny.record("0", "Which?", "This one.", *order)], str(root))[0] for order in (clips, clips[::-1])
+    )
     assert (a - b).abs().max() > 1e-4
 
 
 TEXT_ONLY = [
     [{"role": "user", "content": "What is the capital of France?"}],
-    [{"role": "system", "content": "Count."}, {"role": "user", "content": "To five."}, {"role": "assistant", "content": "1, 2,"}],
+    [
+        {"role": "system", "content": "Count."},
+        {"role": "user", "content": "To five."},
+        {"role": "assistant", "content": "1, 2,"},
+    ],
 ]
 
 
@@ -76,7 +91,9 @@ def backbone(llm, tokenizer, conversations, count):
     for turns in conversations:
         more = {"continue_final_message": True} if turns[-1]["role"] == "assistant" else {"add_generation_prompt": True}
         ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=False, **more)
-        new = llm.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=2)
+        new = llm.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False, pad_token_id=2
+        )
         out.append(tokenizer.decode(new[0, ids.shape[1] :], skip_special_tokens=True))
     return out
 
@@ -97,15 +114,18 @@ def test_without_audio_scores_are_the_backbones_too():
     row = [tiny.record("0", "Say hi.", "Hi there.")]
     torch.testing.assert_close(adapted.score(row)[0], bare.score(row)[0])
     choices = [["yes", "no way"]]
-    torch.testing.assert_close(adapted.score_choices(TEXT_ONLY[:1], choices)[0], bare.score_choices(TEXT_ONLY[:1], choices)[0])
+    torch.testing.assert_close(
+        adapted.score_choices(TEXT_ONLY[:1], choices)[0], bare.score_choices(TEXT_ONLY[:1], choices)[0]
+    )
 
 
 def test_greedy_is_greedy_whatever_is_stored_beside_the_llm(tmp_path, root):
     llm = shutil.copytree(tiny.LLM, tmp_path / "llm")
-    (llm / "generation_config.json").write_text(json.dumps({"do_sample": True, "temperature": 5.0, "eos_token_id": [2, 7]}))
+    (llm / "generation_config.json").write_text(
+        json.dumps({"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "eos_token_id": [2, 7]})
+    )
     model = tiny.build(llm=str(llm))
-    first = texts(model, CONVERSATIONS[:3], root)
-    assert texts(model, CONVERSATIONS[:3], root) == first
+    assert texts(model, CONVERSATIONS[:3], root) == texts(tiny.shared(), CONVERSATIONS[:3], root)
     assert model.llm.generation_config.eos_token_id == [2, 7]
 
 
@@ -131,7 +151,11 @@ class Spoken:
 def test_only_missing_transcripts_are_made_and_each_file_is_heard_once(root):
     model = tiny.build()
     object.__setattr__(model, "transcriber", Spoken())
-    given = [tiny.heard("a", ("x/00001.wav", " "), ("z.wav", None)), tiny.heard("b", ("z.wav", None)), tiny.heard("c", ("x/00001.wav", ""))]
+    given = [
+        tiny.heard("a", ("x/00001.wav", " "), ("z.wav", None)),
+        tiny.heard("b", ("z.wav", None)),
+        tiny.heard("c", ("x/00001.wav", "")),
+    ]
     parsed = transcribe(model, [parse_messages(c) for c in given], str(root))
     assert [[a.text for a in m.audios] for c in parsed for m in c] == [[" ", "19200 samples"], ["19200 samples"], [""]]
     assert model.transcriber.calls == 1
@@ -158,7 +182,10 @@ def test_the_transcriber_is_no_part_of_the_model():
 
 
 def test_clips_are_wrapped_once():
-    bare, wrapped = Message("user", "<|AUDIO|> and <start_audio><|AUDIO|><end_audio>", ("a", "b")), "<start_audio><|AUDIO|><end_audio>"
+    bare, wrapped = (
+        Message("user", "<|AUDIO|> and <start_audio><|AUDIO|><end_audio>", ("a", "b")),
+        "<start_audio><|AUDIO|><end_audio>",
+    )
     assert wrap_audio(bare).content == f"{wrapped} and {wrapped}"
     assert wrap_audio(wrap_audio(bare)) == wrap_audio(bare)
     assert wrap_audio(Message("user", "hi")).content == "hi"
@@ -166,7 +193,9 @@ def test_clips_are_wrapped_once():
 
 def test_the_official_message_form_is_taken(root):
     """A clip by absolute path, text None or given, `<|AUDIO|>` bare."""
-    official = [{"role": "user", "content": "<|AUDIO|>\nWhat?", "audios": [{"audio": str(root / "z.wav"), "text": "x"}]}]
+    official = [
+        {"role": "user", "content": "<|AUDIO|>\nWhat?", "audios": [{"audio": str(root / "z.wav"), "text": "x"}]}
+    ]
     wrapped = tiny.heard("What?", (str(root / "z.wav"), "x"))
     model = tiny.shared()
     assert model.generate([official], max_new_tokens=6) == model.generate([wrapped], max_new_tokens=6)

@@ -18,9 +18,18 @@ def root(tmp_path_factory):
 
 RECORDS = [
     tiny.record("0", "What?", "A bell rings twice.", ("0.wav", "ding")),
-    tiny.record("1", "Which of the two is longer, the first or the second one?", "No.", ("1.wav", " "), ("0.wav", "ding"), system="Be brief."),
+    tiny.record(
+        "1",
+        "Which of the two is longer, the first or the second one?",
+        "No.",
+        ("1.wav", " "),
+        ("0.wav", "ding"),
+        system="Be brief.",
+    ),
     tiny.record("2", "Hello.", "Hi."),
-    tiny.record("3", "", "A very long answer that goes on and on and does not stop for a while.", ("2.wav", "one two three")),
+    tiny.record(
+        "3", "", "A very long answer that goes on and on and does not stop for a while.", ("2.wav", "one two three")
+    ),
 ]
 
 

@@ -31,7 +31,13 @@ def frozen(model):
 def fit(model, folder, **kwargs):
     saver = ModelCheckpoint(dirpath=folder, save_last=True)
     trainer = Trainer(
-        max_steps=3, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[saver], **kwargs
+        max_steps=3,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[saver],
+        **kwargs,
     )
     data = torch.utils.data.DataLoader([batch(model)] * 3, batch_size=None)
     sets = torch.utils.data.DataLoader([{"set": batch(model)}], batch_size=None)
@@ -74,7 +80,9 @@ def test_a_lightning_checkpoint_opens_as_a_model(trained):
     again = from_lightning(path)
     assert not again.training
     model.eval()
-    for ours, expected in zip(again.score(RECORDS, str(tiny.PARITY)), model.score(RECORDS, str(tiny.PARITY)), strict=True):
+    for ours, expected in zip(
+        again.score(RECORDS, str(tiny.PARITY)), model.score(RECORDS, str(tiny.PARITY)), strict=True
+    ):
         torch.testing.assert_close(ours, expected, atol=0, rtol=0)
 
 

@@ -26,7 +26,9 @@ def by_hand(model, states, heads=4):
         return x @ weight[f"{name}.weight"].T + weight[f"{name}.bias"]
 
     def norm(x, name):
-        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + (1e-12 if "qformer" in name else 1e-5)).sqrt()
+        x = (x - x.mean(-1, keepdim=True)) / (
+            x.var(-1, unbiased=False, keepdim=True) + (1e-12 if "qformer" in name else 1e-5)
+        ).sqrt()
         return x * weight[f"{name}.weight"] + weight[f"{name}.bias"]
 
     def attend(x, other, name):

@@ -49,7 +49,11 @@ def test_spoken_words_are_found(variant, text):
 
 def test_silence_and_noise_have_no_speech():
     rng = np.random.default_rng(0)
-    for audio in (np.zeros(16_000, np.float32), np.zeros(100, np.float32), rng.normal(0, 0.05, 32_000).astype(np.float32)):
+    for audio in (
+        np.zeros(16_000, np.float32),
+        np.zeros(100, np.float32),
+        rng.normal(0, 0.05, 32_000).astype(np.float32),
+    ):
         assert speech_spans(audio) == []
         assert real()(audio) == NO_SPEECH == " "
 

@@ -28,7 +28,9 @@ def padded(arrays, filler=0.0):
 @pytest.mark.parametrize("bins", [80, 128])
 def test_features_are_whispers_own_for_any_length(bins):
     arrays = clips()
-    expected = WhisperFeatureExtractor(feature_size=bins)(arrays, sampling_rate=16_000, return_tensors="pt").input_features
+    expected = WhisperFeatureExtractor(feature_size=bins)(
+        arrays, sampling_rate=16_000, return_tensors="pt"
+    ).input_features
     ours = LogMel(bins)(*padded(arrays))
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, expected, atol=2e-5, rtol=0)
@@ -83,7 +85,9 @@ def test_tapped_states_are_the_outputs_of_the_layers(layers, bins):
     ours = tapped(signal, length)
     seen = {}
     for number, layer in enumerate(whisper.layers):
-        layer.register_forward_hook(lambda _, __, out, n=number: seen.__setitem__(n, out[0] if isinstance(out, tuple) else out))
+        layer.register_forward_hook(
+            lambda _, __, out, n=number: seen.__setitem__(n, out[0] if isinstance(out, tuple) else out)
+        )
     with torch.no_grad():
         whisper(LogMel(bins)(signal, length))
     expected = torch.stack([seen[n] for n in default_tapped_layers(layers)], 1)

@@ -62,7 +62,9 @@ def test_without_a_recording_the_backbone_hears_only_what_was_typed(monkeypatch)
 
 
 def test_a_conversation_remembers_and_forgets(monkeypatch, clip):
-    asked, _ = start(monkeypatch, audio=[clip], transcript=["x"], system="", lines=["One?", "", "Two?", "/new", "Three?"])
+    asked, _ = start(
+        monkeypatch, audio=[clip], transcript=["x"], system="", lines=["One?", "", "Two?", "/new", "Three?"]
+    )
     assert [[m.content for m in turns] for turns in asked] == [
         ["<|AUDIO|>\n\nOne?"],
         ["<|AUDIO|>\n\nOne?", "answer 1", "Two?"],
@@ -72,7 +74,17 @@ def test_a_conversation_remembers_and_forgets(monkeypatch, clip):
 
 def test_other_recordings_begin_a_new_conversation_and_bad_ones_do_not(monkeypatch, clip):
     monkeypatch.setattr("nemo_desta.models.generation._transcriber", lambda _: lambda audio: "heard")
-    lines = ["One?", "/audio gone.wav", "Two?", f"/audio '{clip}' '{clip}'", "Three?", "/audio 'x", "/what", "/quit", "Four?"]
+    lines = [
+        "One?",
+        "/audio gone.wav",
+        "Two?",
+        f"/audio '{clip}' '{clip}'",
+        "Three?",
+        "/audio 'x",
+        "/what",
+        "/quit",
+        "Four?",
+    ]
     asked, said = start(monkeypatch, system="", lines=lines)
     assert said[1].startswith("error: recording: gone.wav: no such audio file")
     assert said[3:5] == [f'[{clip}] transcript: "heard"'] * 2

@@ -29,7 +29,13 @@ def go(folder, tmp_path, monkeypatch):
 
     def run(rows, **changes):
         source = tiny.write_jsonl(folder / "in.jsonl", rows)
-        values = {"model": folder / "model", "input": source, "output": tmp_path / "out.jsonl", "max_new_tokens": 4, **changes}
+        values = {
+            "model": folder / "model",
+            "input": source,
+            "output": tmp_path / "out.jsonl",
+            "max_new_tokens": 4,
+            **changes,
+        }
         cfg = load_config("generate", [f"{k}={v}" for k, v in values.items()], schema=generate.SCHEMA)
         return generate.run(cfg), [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
 
@@ -48,7 +54,9 @@ def test_records_and_bare_conversations_are_answered_in_order(go, folder):
 
 
 def test_a_bad_clip_costs_its_row_only(go, folder, tmp_path):
-    with pytest.raises(DeSTAError, match=r"1 of 3 conversations .* first: .*in\.jsonl:2 \(id r3\): .*gone\.wav: no such"):
+    with pytest.raises(
+        DeSTAError, match=r"1 of 3 conversations .* first: .*in\.jsonl:2 \(id r3\): .*gone\.wav: no such"
+    ):
         go([GOOD, BAD, BARE])
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert ["prediction" in r for r in rows] == [True, False, True]
@@ -90,5 +98,13 @@ def test_an_output_is_never_replaced_unasked(go):
 def test_the_model_is_opened_as_asked(folder, tmp_path):
     source = tiny.write_jsonl(tmp_path / "in.jsonl", [BARE])
     output = tmp_path / "new" / "out.jsonl"
-    assert generate.run({"model": str(folder / "model"), "input": str(source), "output": str(output), "max_new_tokens": 2, "device": "cpu"})
+    assert generate.run(
+        {
+            "model": str(folder / "model"),
+            "input": str(source),
+            "output": str(output),
+            "max_new_tokens": 2,
+            "device": "cpu",
+        }
+    )
     assert len(output.read_text().splitlines()) == 1

@@ -30,7 +30,9 @@ def two_processes(cfg, folder: Path) -> Path:
     command = [sys.executable, str(paths.examples_dir() / "desta_train.py"), "--config-name", str(folder / "two.yaml")]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "t"
 

@@ -78,15 +78,24 @@ def test_a_resumed_run_continues_bit_for_bit(outcome, make_cfg, tmp_path, stop):
     assert all(torch.equal(expected[n], weights[n]) for n in expected)
 
 
-def test_resume_between_validations_keeps_accumulation_and_validation_in_phase(make_cfg, tmp_path):
-    """Lightning alone shifts both by one batch after a checkpoint that was saved between validations."""
-    often = ["trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4", "data.train_ds.batch_size=1"]
-    often += [f"exp_manager.checkpoint_callback_params.{x}" for x in ("every_n_train_steps=3", "every_n_epochs=null", "monitor=step", "mode=max")]
-    whole = run(make_cfg(tmp_path / "whole", *often, "trainer.max_steps=6"))
-    run(make_cfg(tmp_path / "parts", *often, "trainer.max_steps=3"))
-    resumed = run(make_cfg(tmp_path / "parts", *often, "trainer.max_steps=6"))
-    assert losses(resumed.log_dir) == losses(whole.log_dir)
-    assert table(resumed.log_dir, "validation") == table(whole.log_dir, "validation")
+def test_a_checkpoint_between_validations_keeps_accumulation_and_validation_in_phase(make_cfg, tmp_path):
+    """As after a kill: from the checkpoint of step 3, batch 6. Lightning alone would shift both by one batch."""
+    often = [
+        "trainer.accumulate_grad_batches=2",
+        "trainer.val_check_interval=4",
+        "data.train_ds.batch_size=1",
+        "trainer.max_steps=6",
+    ]
+    often += [
+        f"exp_manager.checkpoint_callback_params.{x}"
+        for x in ("every_n_train_steps=3", "every_n_epochs=null", "monitor=step", "mode=max", "save_top_k=-1")
+    ]
+    whole = run(make_cfg(tmp_path / "whole", *often))
+    (third,) = (whole.log_dir / "checkpoints").glob("*step=3.0000-epoch=0.ckpt")
+    resumed = run(make_cfg(tmp_path / "parts", *often, f"exp_manager.resume_from_checkpoint='{third}'"))
+    assert losses(resumed.log_dir) == losses(whole.log_dir)[3:]
+    validated = [row for row in table(whole.log_dir, "validation") if int(row["step"]) > 3]
+    assert table(resumed.log_dir, "validation") == validated
 
 
 def test_a_schedule_without_length_is_refused(make_cfg, tmp_path):
@@ -95,7 +104,14 @@ def test_a_schedule_without_length_is_refused(make_cfg, tmp_path):
 
 
 def test_unknown_keys_are_all_named_before_anything_is_built(make_cfg, tmp_path):
-    wrong = ["model.conector=1", "trainer.max_step=2", "data.train_ds.bach=3", "exp_manager.nam=t", "samples.count=1", "sed=1"]
+    wrong = [
+        "model.conector=1",
+        "trainer.max_step=2",
+        "data.train_ds.bach=3",
+        "exp_manager.nam=t",
+        "samples.count=1",
+        "sed=1",
+    ]
     with pytest.raises(ConfigError) as caught:
         run(make_cfg(tmp_path, *wrong))
     assert all(w.split("=")[0].split(".")[-1] in str(caught.value) for w in wrong)
