@@ -25,6 +25,9 @@ class ConnectorConfig:
     calibration_clips: int = 0
     """Training clips from which initial values are set, so that clips differ in the output before the first step: short
     trainings need it, 0 is PyTorch's initialisation as in DeSTA2.5. Costs an encoder pass for each."""
+    calibration_text: str | None = None
+    """Words around whose embeddings the calibrated output starts, one token a query, such as a typical seed description;
+    null for zero. As with soft prompts, words are where an LLM listens from the first step."""
 
 
 @dataclass
@@ -109,6 +112,8 @@ class DeSTAConfig:
             out.append(
                 f"model.connector.output_scale is {self.connector.output_scale!r}; use a number, 'embeddings' or null."
             )
+        if self.connector.calibration_text is not None and not self.connector.calibration_clips:
+            out.append("model.connector.calibration_text does nothing without calibration_clips; set both or neither.")
         return out
 
 

@@ -68,19 +68,21 @@ class QFormerConnector(nn.Module):
             parameter.mul_(std * 3**0.5)
 
     @torch.no_grad()
-    def calibrate(self, states: Tensor, std: float) -> None:
+    def calibrate(self, states: Tensor, std: float, words: Tensor | None = None) -> None:
         """Set initial values from data, so that clips differ in the output before the first step.
 
         Whisper's inner states are nearly the same for all clips (a few huge dimensions, and the silence that pads a
         short clip to 30 s): at PyTorch's default initialisation clips make up about a thousandth of the output's
         variance, and a short training goes by before the connector has found them. Here keys and values of the
         cross-attention start as if the states were standardised, what they add to the queries is strengthened, and
-        the output is centred and spread so that between clips it varies by `std`. Only initial values change, never
-        the architecture; weights loaded afterwards are as they were.
+        the output is spread so that between clips it varies by `std`, around zero or around given embeddings, as
+        soft prompts are started from words. Only initial values change, never the architecture; weights loaded
+        afterwards are as they were.
 
         Args:
             states: tapped states (C, L, S, D) of at least two typical clips.
-            std: spread of the output between clips, that of the LLM's embeddings say.
+            std: spread of the output between clips; that of the LLM's embeddings is a natural unit.
+            words: embeddings (K, H) around which the first K queries' output starts, K <= Q; None for zero.
         """
         mean, spread = states.float().mean((0, 1, 2)), states.float().std((0, 1, 2)).clamp(min=1e-6)
         for layer in self.qformer.layer:
@@ -90,19 +92,27 @@ class QFormerConnector(nn.Module):
             layer.crossattention.output.dense.weight.mul_(_AUDIO_GAIN)
         training = self.training
         self.eval()
-        output = torch.cat([self(clip[None]) for clip in states]).float()  # (C, Q, H)
+        normed = torch.cat([self.proj[0](self._fuse(clip[None])) for clip in states])  # (C, Q, D)
         self.train(training)
-        gain = std / output.var(0).mean().sqrt().clamp(min=1e-6)
-        self.proj[1].weight.mul_(gain)
-        self.proj[1].bias.copy_((self.proj[1].bias - output.mean((0, 1))) * gain)
+        linear = self.proj[1]
+        linear.weight.mul_(std / linear(normed).var(0).mean().sqrt().clamp(min=1e-6))
+        centre = linear.bias.new_zeros(linear.out_features) if words is None else words.mean(0).to(linear.bias.dtype)
+        linear.bias.copy_(centre - linear.weight @ normed.mean((0, 1)))
+        if words is not None:  # the smallest change of the weights that puts each query's centre at its word
+            places = normed.mean(0)[: len(words)]  # (K, D)
+            miss = words.to(places.dtype) - linear(places)
+            linear.weight.add_((torch.linalg.pinv(places, rtol=1e-3) @ miss).T)
 
     def forward(self, states: Tensor) -> Tensor:
         """states (C, L, S, D) -> (C, Q, H), in the connector's dtype."""
+        return self.proj(self._fuse(states))
+
+    def _fuse(self, states: Tensor) -> Tensor:
+        """(C, L, S, D) -> (C, Q, D): the Q-Former over all taps at once, then each query's mix of the taps."""
         clips, taps, frames, size = states.shape
         states = states.to(self.layer_weights.dtype).reshape(clips * taps, frames, size)
         queries = torch.cat(list(self.layer_prompts)).expand(clips, -1, -1, -1).reshape(clips * taps, -1, size)
         hidden = self.qformer(queries, encoder_hidden_states=states).last_hidden_state
         hidden = hidden.view(clips, taps, self.num_queries, size)
         weights = self.layer_weights.softmax(dim=-1)  # (Q, L)
-        fused = torch.einsum("clqd,ql->cqd", hidden, weights.to(hidden.dtype))
-        return self.proj(fused)
+        return torch.einsum("clqd,ql->cqd", hidden, weights.to(hidden.dtype))

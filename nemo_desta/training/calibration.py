@@ -26,7 +26,7 @@ def calibrate(model: DeSTAModel, train_ds: DictConfig) -> None:
         train_ds: the resolved `data.train_ds` section.
 
     Raises:
-        ConfigError: there are not two readable clips.
+        ConfigError: there are not two readable clips, or calibration_text has more tokens than there are queries.
     """
     wanted = model.config.connector.calibration_clips
     if not wanted:
@@ -38,11 +38,22 @@ def calibrate(model: DeSTAModel, train_ds: DictConfig) -> None:
         )
     encoder, scale = model.perception.encoder, model.config.connector.output_scale
     states = torch.cat([encoder(torch.from_numpy(w)[None], torch.tensor([len(w)])) for w in waves])
-    spread = (
-        float(model.llm.get_input_embeddings().weight.float().std()) if scale in (None, "embeddings") else float(scale)
-    )
-    model.perception.connector.calibrate(states, spread)
+    embeddings = model.llm.get_input_embeddings().weight.float()
+    spread = float(embeddings.std()) if scale in (None, "embeddings") else float(scale)
+    model.perception.connector.calibrate(states, spread, _words(model, embeddings))
     _LOG.info("connector calibrated on %d clips.", len(waves))
+
+
+def _words(model: DeSTAModel, embeddings: torch.Tensor) -> torch.Tensor | None:
+    config = model.config.connector
+    if config.calibration_text is None:
+        return None
+    ids = model.renderer.encode_text(config.calibration_text)
+    if not 0 < len(ids) <= config.num_queries:
+        raise ConfigError(
+            f"model.connector.calibration_text is {len(ids)} tokens, it must be 1 to num_queries ({config.num_queries}); shorten it."
+        )
+    return embeddings[torch.tensor(ids)]
 
 
 def _readable(train_ds: DictConfig) -> Iterator[np.ndarray]:

@@ -49,3 +49,11 @@ def test_loaded_weights_win_over_calibration():
     fresh.calibrate(states, std=0.1)
     fresh.load_state_dict(trained.state_dict())
     assert torch.equal(fresh(states), trained(states))
+
+
+@torch.no_grad()
+def test_queries_start_around_the_given_words():
+    states, connector = _states(), _connector().eval()
+    words = torch.randn(3, 32, generator=torch.Generator().manual_seed(1))
+    connector.calibrate(states, std=0.1, words=words)
+    torch.testing.assert_close(connector(states).mean(0)[:3], words, rtol=0, atol=1e-4)
