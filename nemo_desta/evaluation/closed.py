@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from nemo_desta.evaluation.clips import EvalClip, conversation
-from nemo_desta.evaluation.packed import score_groups
 from nemo_desta.evaluation.questions import ClosedQuestion
 from nemo_desta.evaluation.statistics import Interval, accuracy, bootstrap_interval, macro_auc, wilson_interval
+from nemo_desta.models.comparing import score_groups
 from nemo_desta.models.desta import DeSTAModel
-from nemo_desta.models.scoring import backbone_only
 
 __all__ = ["ClosedResult", "QuestionScores", "ask", "auc_difference", "summarise"]
 
@@ -98,8 +97,7 @@ def ask(
         for c in clips
     }
     distinct = [g for g in dict.fromkeys(groups.values()) if g]
-    with backbone_only(model, num_clips=int(source == "audio")):
-        scored = dict(zip(distinct, score_groups(model, distinct, audio_root, batch_size), strict=True))
+    scored = dict(zip(distinct, score_groups(model, distinct, audio_root, batch_size), strict=True))
     found: dict[str, list[tuple[str, int, np.ndarray]]] = {q.name: [] for q in questions}
     for clip_id in sorted(groups):  # the same order for every method
         for (question, label), scores in zip(rows[clip_id], scored.get(groups[clip_id], ()), strict=True):

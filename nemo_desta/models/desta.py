@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
 from nemo_desta.errors import CheckpointError
-from nemo_desta.models import checkpoint, generation, scoring
+from nemo_desta.models import checkpoint, comparing, generation, scoring
 from nemo_desta.models.config import DeSTAConfig
 from nemo_desta.models.frozen import add_lora, load_encoder, load_llm, load_tokenizer
 from nemo_desta.modules.perception import Perception
@@ -254,7 +254,7 @@ class DeSTAModel(LightningModule):
         batch_size: int = 8,
     ) -> list[Tensor]:
         """Log-probability of each possible answer to each conversation: one float32 (num_choices,) each."""
-        return scoring.score_choices(self, conversations, choices, audio_root, batch_size)
+        return comparing.score_choices(self, conversations, choices, audio_root, batch_size)
 
     def generate(
         self,

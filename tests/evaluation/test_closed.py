@@ -9,8 +9,8 @@ import torch
 from nemo_desta.evaluation import closed
 from nemo_desta.evaluation.clips import SOURCES, EvalClip, conversation
 from nemo_desta.evaluation.closed import QuestionScores, ask, summarise
-from nemo_desta.evaluation.packed import score_groups
 from nemo_desta.evaluation.questions import Choice, ClosedQuestion
+from nemo_desta.models.comparing import score_groups
 from nemo_desta.models.desta import DeSTAModel
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"

@@ -1,23 +1,26 @@
-"""Many questions about one clip in one row: what they share is computed once.
+"""Possible answers compared by log-probability; many questions about one clip in one row: what they share is computed once.
 
 A row is a tree of token segments: the common beginning of the conversations (system prompt, clip, transcript), then
 the rest of each conversation, then its choices. A token sees its own segment up to itself and the segments above it,
-at the positions it would have in a conversation of its own; so the numbers are those of `DeSTAModel.score_choices`,
-for about half its tokens with five questions a clip.
+at the positions it would have in a conversation of its own; so the numbers are those of scoring each alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nemo_desta.models.desta import DeSTAModel
-from nemo_desta.models.scoring import batches_by_length, make_batch
-from nemo_desta.record import Message
+from nemo_desta.errors import RecordError
+from nemo_desta.models.scoring import backbone_only, batches_by_kind, log_probs, make_batch
+from nemo_desta.record import Message, parse_messages
 from nemo_desta.rendering import Rendered
 
-__all__ = ["Question", "score_groups"]
+if TYPE_CHECKING:
+    from nemo_desta.models.desta import DeSTAModel
+
+__all__ = ["Question", "score_choices", "score_groups"]
 
 Question = tuple[tuple[Message, ...], tuple[str, ...]]
 """A conversation, and its possible answers."""
@@ -49,9 +52,30 @@ class _Tree:
         return number
 
 
+def score_choices(
+    model: "DeSTAModel",
+    conversations: Sequence,
+    choices: Sequence[Sequence[str]],
+    audio_root: str | None,
+    batch_size: int,
+) -> list[Tensor]:
+    """See DeSTAModel.score_choices: one float32 (num_choices,) per conversation.
+
+    Raises:
+        RecordError: the numbers of conversations and of choice lists differ, or a list is empty.
+    """
+    if len(conversations) != len(choices) or not all(choices):
+        raise RecordError(
+            f"{len(conversations)} conversations and {len(choices)} lists of choices; give each a non-empty list."
+        )
+    parsed = [parse_messages(c, f"conversation {i}") for i, c in enumerate(conversations)]
+    groups = [[(messages, tuple(answers))] for messages, answers in zip(parsed, choices, strict=True)]
+    return [found[0] for found in score_groups(model, groups, audio_root, batch_size)]
+
+
 @torch.inference_mode()
 def score_groups(
-    model: DeSTAModel, groups: Sequence[Sequence[Question]], audio_root: str | None = None, batch_size: int = 4
+    model: "DeSTAModel", groups: Sequence[Sequence[Question]], audio_root: str | None = None, batch_size: int = 4
 ) -> list[list[Tensor]]:
     """Log-probabilities of all choices, sums over a choice's tokens, end of sequence included.
 
@@ -69,18 +93,24 @@ def score_groups(
     """
     model.eval()
     out: list[list[Tensor]] = [[] for _ in groups]
-    contexts = [[model.renderer.render(m, where=f"group {i}") for m, _ in group] for i, group in enumerate(groups)]
+    contexts = [
+        [model.renderer.render(m, where=f"conversation {i}") for m, _ in group] for i, group in enumerate(groups)
+    ]
     trees = [_tree(model, c, g) for c, g in zip(contexts, groups, strict=True)]
-    for rows in batches_by_length([len(tree.ids) for tree, _ in trees], batch_size):
+    audios = [[a for m in group[0][0] for a in m.audios] for group in groups]
+    for rows in batches_by_kind([bool(a) for a in audios], [len(tree.ids) for tree, _ in trees], batch_size):
         rendered = [_as_rendered(trees[i][0], contexts[i][0]) for i in rows]
-        audios = [[a for m in groups[i][0][0] for a in m.audios] for i in rows]
-        batch = make_batch(model, rendered, audios, audio_root)
-        for i, found in zip(rows, _forward(model, batch, [trees[i] for i in rows]), strict=True):
+        batch = make_batch(model, rendered, [audios[i] for i in rows], audio_root, [f"conversation {i}" for i in rows])
+        with backbone_only(model, len(batch["audio_index"])):
+            scores = _forward(model, batch, [trees[i] for i in rows])
+        for i, found in zip(rows, scores, strict=True):
             out[i] = found
     return out
 
 
-def _tree(model: DeSTAModel, contexts: Sequence[Rendered], group: Sequence[Question]) -> tuple[_Tree, list[list[int]]]:
+def _tree(
+    model: "DeSTAModel", contexts: Sequence[Rendered], group: Sequence[Question]
+) -> tuple[_Tree, list[list[int]]]:
     """The row of one group, and for each question the segment numbers of its choices."""
     if any(
         [a for m in messages for a in m.audios] != [a for m in group[0][0] for a in m.audios] for messages, _ in group
@@ -106,7 +136,7 @@ def _as_rendered(tree: _Tree, context: Rendered) -> Rendered:
     return Rendered(tree.ids, [False] * len(tree.ids), context.audio_positions, context.transcript_lengths)
 
 
-def _forward(model: DeSTAModel, batch: dict, trees: Sequence[tuple[_Tree, list[list[int]]]]) -> list[list[Tensor]]:
+def _forward(model: "DeSTAModel", batch: dict, trees: Sequence[tuple[_Tree, list[list[int]]]]) -> list[list[Tensor]]:
     ids = batch["input_ids"]
     width = ids.shape[1]
     attend = torch.eye(width, dtype=torch.bool, device=ids.device).repeat(len(ids), 1, 1)  # padding attends itself
@@ -127,9 +157,8 @@ def _forward(model: DeSTAModel, batch: dict, trees: Sequence[tuple[_Tree, list[l
     index = {p: i for i, p in enumerate(keep)}
     out = []
     for row, (places, before) in enumerate(predicted):
-        chosen = logits[row, [index[p] for p in before]].float()
-        scores = chosen.gather(-1, ids[row, places][:, None])[:, 0] - chosen.logsumexp(-1)
-        out.append(_split(scores.cpu(), *trees[row]))
+        scores = log_probs(logits[row, [index[p] for p in before]], ids[row, places])
+        out.append(_split(scores, *trees[row]))
     return out
 
 
