@@ -68,11 +68,11 @@ def heldout_losses(
         sums = {"untrained": _sums(model, records, audio_root, batch_size)}
     with features.use("trained") as model:
         sums["trained"] = _sums(model, records, audio_root, batch_size)
-        model.audio_ablation = "zero"
+        model.zero_audio = True
         try:
             sums["zero"] = _sums(model, records, audio_root, batch_size)
         finally:
-            model.audio_ablation = None
+            model.zero_audio = False
         sums["shuffle"] = _sums(model, exchange_clips(records, seed), audio_root, batch_size)
     return _intervals(sums, [r.audios[0].audio for r in records], seed)
 

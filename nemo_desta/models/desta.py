@@ -65,7 +65,7 @@ class DeSTAModel(LightningModule):
         checkpoint.check_fingerprints(config, self.fingerprints)
         self.perception = _build_perception(config, encoder, llm)
         self.llm = llm if config.lora is None else add_lora(llm, config.lora)
-        self.audio_ablation: str | None = None
+        self.zero_audio = False  # ablation: features of zero in the clips' places
         self._plain_head = self._head_is_plain()
         self._val: dict[str, list[Tensor]] = defaultdict(list)
         self.train(self.training)
@@ -142,10 +142,8 @@ class DeSTAModel(LightningModule):
         if len(index) == 0:
             return embeds
         features = self.perception(batch["audio_signal"], batch["audio_len"]).to(embeds.dtype)
-        if self.audio_ablation == "zero":
+        if self.zero_audio:
             features = torch.zeros_like(features)
-        elif self.audio_ablation == "shuffle":
-            features = features.roll(1, dims=0)
         places = position[:, 1:] + torch.arange(features.shape[1], device=embeds.device)  # (A, Q)
         return embeds.index_put((position[:, :1].expand_as(places), places), features[index])
 
@@ -316,6 +314,6 @@ def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -
         dropout=config.connector.dropout,
     )
     scale = config.connector.output_scale
-    if scale is not None:
+    if scale is not None and not config.connector.calibration_clips:  # calibration sets it itself
         connector.scale_output(float(embeddings.float().std()) if scale == "embeddings" else float(scale))
     return Perception(tapped, connector)

@@ -90,8 +90,8 @@ def test_losses_are_means_over_target_tokens(model, features):
         assert found[condition].difference.value == pytest.approx(
             found[condition].loss.value - found["trained"].loss.value
         )
-    model.audio_ablation = "zero"
+    model.zero_audio = True
     zeroed = -float(torch.cat(model.score(RECORDS, ROOT)).mean())
-    model.audio_ablation = None
+    model.zero_audio = False
     assert found["zero"].loss.value == pytest.approx(zeroed, abs=1e-5)
     assert found["shuffle"].difference.value != 0.0
