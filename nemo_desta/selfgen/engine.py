@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from nemo_desta import __version__
 from nemo_desta.errors import RenderError, SelfGenError
 from nemo_desta.record import AUDIO_LOCATOR, AudioRef, Message, Record
 from nemo_desta.selfgen.backends import Backend, Generation, Request, Sampling
+from nemo_desta.selfgen.backends.options import BackendOptions, backend_options
 from nemo_desta.selfgen.config import SelfGenConfig, find_config, load_yaml
 from nemo_desta.selfgen.filters import ResponseFilter
 from nemo_desta.selfgen.plan import CutSource, audio_path
@@ -101,14 +102,18 @@ def run(cfg: Any) -> Summary:
 
 
 def run_selfgen(
-    cuts: str | Path | Sequence[str | Path], output_dir: str | Path, *, backend: Backend | str = "hf", **settings: Any
+    cuts: str | Path | Sequence[str | Path],
+    output_dir: str | Path,
+    *,
+    backend: Backend | Mapping[str, Any] | str = "hf",
+    **settings: Any,
 ) -> Summary:
     """Let an LLM write the responses for every cut.
 
     Args:
         cuts: manifest(s); see `CutSource`.
         output_dir: gets `<name>.jsonl`, `filtered/<name>.jsonl`, `failed/<name>.jsonl`, `manifest.json`, `summary.json`.
-        backend: "hf", or any object with the `Backend` interface.
+        backend: the name of an engine, its `backend` section, or any object with the `Backend` interface.
         settings: the other fields of `SelfGenConfig`.
 
     Returns:
@@ -120,26 +125,28 @@ def run_selfgen(
             than `max_failed` of the rows failed. Finished rows stay.
     """
     paths = [str(cuts)] if isinstance(cuts, str | Path) else [str(c) for c in cuts]
-    named = backend if isinstance(backend, str) else "custom"
-    config = SelfGenConfig(cuts=paths, output_dir=str(output_dir), backend=named, **settings).checked()
+    section = {"name": backend} if isinstance(backend, str) else dict(backend) if isinstance(backend, Mapping) else {}
+    config = SelfGenConfig(cuts=paths, output_dir=str(output_dir), backend=section, **settings).checked()
+    options = backend_options(section) if section else None
     with lock_directory(Path(config.output_dir)):
-        return _Run(config, None if isinstance(backend, str) else backend).execute()
+        return _Run(config, options or backend).execute()
 
 
 class _Run:
     """One execution over one locked output directory."""
 
-    def __init__(self, config: SelfGenConfig, backend: Backend | None) -> None:
+    def __init__(self, config: SelfGenConfig, backend: BackendOptions | Backend) -> None:
         self.config = config
+        self.options = backend if isinstance(backend, BackendOptions) else None
         self.root = Path(config.audio_root or Path(config.cuts[0]).parent)
         self.formatter = SeedFormatter.from_yaml(find_config("seed", config.seed_config))
-        self.pool = PromptPool.from_yaml([find_config("prompts", p) for p in config.pools])
+        self.pool = PromptPool.from_yaml([find_config("prompts", p) for p in config.pools], config.kind_weights)
         self.system = SystemPrompts.from_yaml(find_config("prompts", "system"), config.system_prompts)
         self.filter = ResponseFilter(load_yaml(find_config("filters", config.filter_config)))
         self.sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
         self.source = CutSource(config.cuts)
         self.total = len(self.source) * config.prompts_per_cut
-        self._backend = backend
+        self._backend = None if self.options else backend
         self.output = Path(config.output_dir)
         self.targets = {
             "ok": self.output / f"{config.name}.jsonl",
@@ -153,11 +160,7 @@ class _Run:
     def backend(self) -> Backend:
         """Loaded when first needed: finding out that all is done needs no LLM."""
         if self._backend is None:
-            from nemo_desta.selfgen.backends.hf import HFBackend
-
-            self._backend = HFBackend(
-                self.config.llm, self.config.device, self.config.dtype, self.config.max_prompt_tokens
-            )
+            self._backend = self.options.build(self.config.llm, self.config.max_prompt_tokens)
         return self._backend
 
     def execute(self) -> Summary:
@@ -196,12 +199,20 @@ class _Run:
             for k, n in [("seed", c.seed_config), ("filters", c.filter_config), *(("prompts", p) for p in c.pools)]
         }
         return {
-            "llm": c.llm if self._backend is None else self._backend.id, "backend": c.backend, "dtype": c.dtype,
+            "llm": c.llm if self.options else self._backend.id, "backend": self._identity(),
             "sampling": asdict(self.sampling), "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,
-            "system_prompts": self.system.texts, "files": files, "name": c.name, "dataset": c.dataset,
+            "kind_weights": c.kind_weights, "system_prompts": self.system.texts, "files": files, "name": c.name, "dataset": c.dataset,
             "audio_root": c.audio_root, "max_prompt_tokens": c.max_prompt_tokens,
             "input": {"cuts": len(self.source), "fingerprint": self.source.fingerprint}, "version": __version__,
         }  # fmt: skip
+
+    def _identity(self) -> dict[str, Any]:
+        if self.options is None:
+            return {"name": "custom"}
+        return {
+            "name": self.config.backend.get("name", "hf"),
+            **{k: getattr(self.options, k) for k in self.options.decides},
+        }
 
     def _row_ids(self) -> Iterator[str]:
         return (f"{name}-{draw}" for name, _ in self.source for draw in range(self.config.prompts_per_cut))
