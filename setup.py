@@ -26,6 +26,7 @@ def long_description() -> str:
 INSTALL_REQUIRES = [
     "braceexpand>=0.1.7",
     "click>=8.1,<9",
+    "datasketch>=1.6,<3",
     "espeakng-loader>=0.2.4,<0.3",
     "gguf>=0.10,<1",
     "httpx>=0.27,<1",
@@ -39,6 +40,7 @@ INSTALL_REQUIRES = [
     "nemo_toolkit[speechlm2]>=3.0,<3.1",
     "numpy>=1.26",
     "omegaconf>=2.3,<2.4",
+    "openai>=2,<4",
     "peft>=0.18,<0.19",
     "pyyaml>=6.0",
     "safetensors>=0.4.3,<1",

@@ -119,6 +119,30 @@ for _name, _verb in CONFIG_VERBS.items():
     _config_verb(_name, *_verb)
 
 
+@console.group(context_settings={"help_option_names": ["-h", "--help"]})
+def prompts() -> None:
+    """Look at prompt pools, or make one."""
+
+
+@prompts.command("stats", short_help="Kinds, duplicates, lengths and vocabulary of pools.")
+@click.argument("pools", nargs=-1)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the figures to this file, too.")
+def prompts_stats(pools: tuple[str, ...], json_file: str | None) -> None:
+    """Kinds, duplicates, lengths and vocabulary of POOLS: names in conf/prompts, or paths. [default: speech sound music]"""
+    _function("nemo_desta.selfgen.commands", "prompts_stats")(pools or ("speech", "sound", "music"), json_file)
+
+
+@prompts.command("import", short_help="Make a pool of the prompts of a DeSTA-format JSONL.")
+@click.argument("records", type=click.Path(exists=True, dir_okay=False))
+@click.argument("output", type=click.Path(dir_okay=False))
+@click.option("--name", help="Of the pool. [default: the stem of OUTPUT]")
+@click.option("--kind", default="question", show_default=True, help="Kind of all its prompts.")
+@click.option("--domain", "domains", multiple=True, help="Where they fit: speech, sound, music. [default: everywhere]")
+def prompts_import(records: str, output: str, **options: Any) -> None:
+    """Make the pool OUTPUT (YAML) of the distinct prompts of RECORDS, a DeSTA-format JSONL."""
+    _function("nemo_desta.selfgen.commands", "prompts_import")(records, output, **options)
+
+
 @console.command(short_help="Ask questions about recordings.")
 @click.argument("audio", nargs=-1, type=click.Path(exists=True, dir_okay=False))
 @click.option("--model", "checkpoint", required=True, help="Model folder, hub id, or training checkpoint (.ckpt).")

@@ -1,7 +1,8 @@
 """Prompt pools, and the choice of a prompt for each draw.
 
-The paper draws each prompt from a large pool of three kinds (descriptive, fine-grained question, role-play or open
-conversation). Here the choice is a pure function of (seed, cut id, draw number): it depends on no order, worker or
+The paper draws each prompt from a large pool of several kinds: descriptive, fine-grained question, role-play or open
+conversation; reasoning over what was heard and answers of a given form have kinds of their own here, so that each can be
+weighed. Here the choice is a pure function of (seed, cut id, draw number): it depends on no order, worker or
 shard, and the draws of one cut differ from each other as long as its pool has enough prompts.
 """
 
@@ -9,6 +10,7 @@ import hashlib
 import os
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -20,7 +22,7 @@ from nemo_desta.selfgen.config import check_keys, load_yaml
 
 __all__ = ["BETRAYING", "KINDS", "Prompt", "PromptPool", "SystemPrompts", "stable_hash"]
 
-KINDS = ("descriptive", "question", "conversation")
+KINDS = ("descriptive", "question", "conversation", "reasoning", "format")
 BETRAYING = re.compile(
     r"\b(descriptions?|meta-?data|text(ual)? (above|below|provided)|the text|annotations?|captions?)\b", re.IGNORECASE
 )
@@ -67,12 +69,14 @@ class PromptPool:
 
     Args:
         prompts: ids must differ.
+        kind_weights: how often each kind is drawn, whatever the number of its prompts that fit; kinds not named are not
+            drawn. None: as often as its prompts' weights say.
 
     Raises:
-        ConfigError: the pool is empty, or holds one prompt twice.
+        ConfigError: the pool is empty, holds one prompt twice, or a weight is no kind's or not above 0.
     """
 
-    def __init__(self, prompts: Iterable[Prompt]) -> None:
+    def __init__(self, prompts: Iterable[Prompt], kind_weights: Mapping[str, float] | None = None) -> None:
         self.prompts = sorted(prompts, key=lambda p: p.id)
         if not self.prompts:
             raise ConfigError("the prompt pool is empty; name at least one pool with prompts in it.")
@@ -81,17 +85,20 @@ class PromptPool:
             raise ConfigError(
                 f"prompt(s) given twice in one pool and kind: {'; '.join(map(repr, twice))}; keep one of each."
             )
+        self.kind_weights = _checked_weights(kind_weights)
         self._conditions = frozenset(n.removeprefix("!") for p in self.prompts for n in (*p.requires, *p.when))
         self._eligible: dict[tuple, tuple[list[Prompt], list[float]]] = {}
 
     @classmethod
-    def from_yaml(cls, paths: Sequence[str | os.PathLike[str]]) -> "PromptPool":
+    def from_yaml(
+        cls, paths: Sequence[str | os.PathLike[str]], kind_weights: Mapping[str, float] | None = None
+    ) -> "PromptPool":
         """Read pool files (form: head of conf/prompts/speech.yaml).
 
         Raises:
             ConfigError: naming file and prompt.
         """
-        return cls(p for path in paths for p in _read_pool(path))
+        return cls((p for path in paths for p in _read_pool(path)), kind_weights)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -122,8 +129,18 @@ class PromptPool:
             if len(self._eligible) >= 10_000:  # free-form values in conditions: keep memory flat
                 self._eligible.clear()
             found = [p for p in self.prompts if p.fits(domain, attributes)]
-            self._eligible[key] = (found, list(accumulate(p.weight for p in found)))
+            if self.kind_weights is not None:
+                found = [p for p in found if p.kind in self.kind_weights]
+            self._eligible[key] = (found, list(accumulate(self._weights(found))))
         return self._eligible[key]
+
+    def _weights(self, found: Sequence[Prompt]) -> list[float]:
+        if self.kind_weights is None:
+            return [p.weight for p in found]
+        totals: Counter[str] = Counter()
+        for prompt in found:
+            totals[prompt.kind] += prompt.weight
+        return [self.kind_weights[p.kind] * p.weight / totals[p.kind] for p in found]
 
 
 class SystemPrompts:
@@ -158,6 +175,17 @@ class SystemPrompts:
         ids = list(self.texts)
         chosen = ids[stable_hash("system", seed, cut_id, draw) % len(ids)]
         return chosen, self.texts[chosen]
+
+
+def _checked_weights(weights: Mapping[str, float] | None) -> dict[str, float] | None:
+    if weights is None:
+        return None
+    wrong = [f"{k}: {w}" for k, w in weights.items() if k not in KINDS or not w > 0]
+    if wrong or not weights:
+        raise ConfigError(
+            f"kind_weights {', '.join(wrong) or 'are empty'}: name some of {', '.join(KINDS)}, each with a number above 0."
+        )
+    return dict(weights)
 
 
 def stable_hash(*parts: Any) -> int:

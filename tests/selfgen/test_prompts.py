@@ -5,6 +5,7 @@ import yaml
 
 from nemo_desta.errors import ConfigError
 from nemo_desta.paths import conf_dir
+from nemo_desta.selfgen.pool_stats import pool_stats
 from nemo_desta.selfgen.prompts import KINDS, Prompt, PromptPool, SystemPrompts
 
 PROMPTS = conf_dir() / "prompts"
@@ -18,9 +19,12 @@ def pool():
 
 
 def test_the_pools_are_large_distinct_and_of_all_kinds(pool):
-    texts = [p.text for p in pool.prompts]
-    assert len(texts) == len(set(texts)) >= 240
+    counts = Counter(p.id.split("/")[0] for p in pool.prompts)
+    assert counts["speech"] >= 4000 and counts["sound"] + counts["music"] >= 3000
     assert {(p.id.split("/")[0], p.kind) for p in pool.prompts} == {(p, k) for p in POOLS for k in KINDS}
+    stats = pool_stats(pool)
+    assert (stats.exact, stats.betraying) == (0, 0)
+    assert all(k.near_share < 0.01 for k in stats.kinds.values()), stats.near_examples
 
 
 def test_conditions_name_attributes_that_the_seed_mapping_makes(pool):
@@ -61,8 +65,8 @@ def test_conditions_hold(pool):
     bare = pool.eligible("sound", {})
     assert bare and all("sound" in p.domains and not any(not r.startswith("!") for r in p.requires) for p in bare)
     dialogue = pool.eligible("speech", {"gender": "Male", "dialogue": "Yes"})
-    assert not any(p.about == "gender" for p in dialogue), (
-        "the speaker's gender is asked only where there is one speaker"
+    assert all("dialogue" in p.requires for p in dialogue if p.about == "gender"), (
+        "the speaker's gender is asked only where there is one speaker, or by a prompt that speaks of several"
     )
     only = Prompt("a", "t", "question", when={"speed": frozenset({"slow"})})
     assert (
@@ -76,6 +80,21 @@ def test_weights_set_how_often_a_prompt_is_drawn():
     pool = PromptPool([Prompt("a", "a", "question", weight=3.0), Prompt("b", "b", "question", weight=1.0)])
     counts = Counter(pool.choose(0, f"c{i}", 0, "speech", {}).id for i in range(2000))
     assert 1400 < counts["a"] < 1600
+
+
+def test_kind_weights_hold_whatever_the_number_of_prompts():
+    many = [Prompt(f"q{i}", f"q{i}", "question") for i in range(9)]
+    few = [Prompt("d", "d", "descriptive"), Prompt("f", "f", "format")]
+    pool = PromptPool(many + few, kind_weights={"question": 1, "descriptive": 3})
+    counts = Counter(pool.choose(0, f"c{i}", 0, "speech", {}).kind for i in range(2000))
+    assert counts.keys() == {"question", "descriptive"}
+    assert 1400 < counts["descriptive"] < 1600
+
+
+@pytest.mark.parametrize("weights", [{}, {"quiz": 1}, {"question": 0}, {"question": -1}])
+def test_impossible_kind_weights_are_refused(weights):
+    with pytest.raises(ConfigError, match="kind_weights"):
+        PromptPool([Prompt("a", "a", "question")], weights)
 
 
 def test_nothing_fits_gives_none():
