@@ -119,6 +119,13 @@ for _name, _verb in CONFIG_VERBS.items():
     _config_verb(_name, *_verb)
 
 
+@console.command("selfgen-merge", short_help="Join the shards of a self-generation.")
+@click.argument("output_dir", type=click.Path(exists=True, file_okay=False))
+def selfgen_merge(output_dir: str) -> None:
+    """Join what `selfgen shard=i/n` wrote into OUTPUT_DIR, for every i, and check that no row is missing."""
+    click.echo(str(_function("nemo_desta.selfgen.merge", "merge_shards")(output_dir)))
+
+
 @console.group(context_settings={"help_option_names": ["-h", "--help"]})
 def prompts() -> None:
     """Look at prompt pools, or make one."""

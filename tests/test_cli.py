@@ -15,7 +15,7 @@ from nemo_desta import cli
 from nemo_desta.configs import available_configs
 from nemo_desta.errors import AudioError
 
-VERBS = ["chat", "demo", "export", "generate", "prepare", "prompts", "selfgen", "train"]
+VERBS = ["chat", "demo", "export", "generate", "prepare", "prompts", "selfgen", "selfgen-merge", "train"]
 CONFIG_VERBS = ["export", "generate", "selfgen", "train"]
 HEAVY = ["torch", "nemo", "lightning", "lhotse", "transformers", "numpy", "hydra", "matplotlib"]
 

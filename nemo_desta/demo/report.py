@@ -115,10 +115,13 @@ def _loss_range(losses: Mapping[str, Any]) -> tuple[float, float]:
     return min(values) - margin, max(values) + margin
 
 
+_HEARD = ("gender", "speaking_speed", "noise")
+
+
 def _example(output_dir: Path) -> dict[str, Any]:
-    """A training record of speech, with the metadata that it came from."""
+    """A training record of what only the ear can tell of speech, with the metadata that it came from."""
     records = list(islice(read_records(output_dir / "selfgen" / "train" / "records.jsonl"), 200))
-    record = next((r for r in records if (r.provenance or {}).get("domain") == "speech"), records[0])
+    record = next((r for r in records if (r.provenance or {}).get("about") in _HEARD), records[0])
     recording = Path(record.audios[0].audio).stem
     metadata: dict[str, Any] = {}
     with gzip.open(output_dir / "corpus" / "desta-mini_supervisions_train.jsonl.gz", "rt", encoding="utf-8") as lines:

@@ -1,6 +1,7 @@
 """The settings of self-generation, and reading and checking its YAML files."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ class SelfGenConfig:
     """Stem of the output files."""
     dataset: str = ""
     """Corpus name in the records."""
+    shard: str | None = None
+    """`i/n`: work on the i-th of n equal parts of the cuts, counted from 0; None: on all of them."""
     audio_root: str | None = None
     """Data root: audio paths are written relative to it. None: the folder of the first manifest."""
     backend: dict[str, Any] = field(default_factory=lambda: {"name": "hf"})
@@ -64,6 +67,24 @@ class SelfGenConfig:
     progress: bool = True
     """Show a bar with the time left."""
 
+    @property
+    def part(self) -> tuple[int, int]:
+        """Number of this shard, from 0, and how many there are."""
+        if self.shard is None:
+            return 0, 1
+        number, _, of = self.shard.partition("/")
+        return int(number), int(of)
+
+    @property
+    def suffix(self) -> str:
+        """What the names of a shard's files end in; empty without shards."""
+        return "" if self.shard is None else "-{:05d}-of-{:05d}".format(*self.part)
+
+    @property
+    def stem(self) -> str:
+        """Stem of this shard's output files."""
+        return self.name + self.suffix
+
     def checked(self) -> "SelfGenConfig":
         """Itself.
 
@@ -83,9 +104,16 @@ class SelfGenConfig:
             wrong.append(f"max_failed={self.max_failed} is a share, from 0 to 1")
         if not self.name or "/" in self.name or self.name.startswith("."):
             wrong.append(f"name={self.name!r} must be a plain file stem")
+        if self.shard is not None and not _is_shard(self.shard):
+            wrong.append(f"shard={self.shard!r} must be i/n with 0 <= i < n, such as 0/8 for the first of eight")
         if wrong:
             raise ConfigError("self-generation: " + "; ".join(wrong) + ".")
         return self
+
+
+def _is_shard(text: str) -> bool:
+    found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", str(text))
+    return found is not None and int(found[1]) < int(found[2])
 
 
 def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:

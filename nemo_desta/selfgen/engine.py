@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from tqdm import tqdm
 
 from nemo_desta import __version__
 from nemo_desta.errors import RenderError, SelfGenError
-from nemo_desta.record import AUDIO_LOCATOR, AudioRef, Message, Record
-from nemo_desta.selfgen.backends import Backend, Generation, Request, Sampling
+from nemo_desta.selfgen.backends import Backend, Generation, Sampling
 from nemo_desta.selfgen.backends.options import BackendOptions, backend_options
 from nemo_desta.selfgen.config import SelfGenConfig, find_config, load_yaml
 from nemo_desta.selfgen.filters import ResponseFilter
-from nemo_desta.selfgen.plan import CutSource, audio_path
-from nemo_desta.selfgen.prompts import Prompt, PromptPool, SystemPrompts, stable_hash
-from nemo_desta.selfgen.seed import Seed, SeedFormatter
+from nemo_desta.selfgen.plan import CutSource
+from nemo_desta.selfgen.prompts import stable_hash
+from nemo_desta.selfgen.rows import Row, RowMaker
+from nemo_desta.selfgen.summary import Summary
 from nemo_desta.selfgen.writer import WorkLog, check_manifest, lock_directory, seal, write_json
 
 __all__ = ["SCHEMA", "SelfGenConfig", "Summary", "run", "run_selfgen"]
@@ -35,58 +35,6 @@ __all__ = ["SCHEMA", "SelfGenConfig", "Summary", "run", "run_selfgen"]
 SCHEMA = SelfGenConfig
 _log = logging.getLogger(__name__)
 _WINDOW_BATCHES = 16  # batches whose rows are sorted by length together
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Attributes:
-        total: rows asked for; ok + filtered + failed equals it.
-        reasons: why rows were filtered or failed, with counts.
-        unknown_fields: metadata fields that the seed mapping does not know, with counts.
-        seconds: of this process (a resumed run counts its own part); new_rows and new_tokens likewise.
-        path: the finished records.
-    """
-
-    total: int
-    ok: int
-    filtered: int
-    failed: int
-    reasons: dict[str, int]
-    unknown_fields: dict[str, int]
-    seconds: float
-    new_rows: int
-    new_tokens: int
-    path: str
-
-    def __str__(self) -> str:
-        rate = (
-            f", {self.new_rows / self.seconds:.1f} rows/s and {self.new_tokens / self.seconds:.0f} tokens/s"
-            if self.new_rows
-            else ""
-        )
-        lines = [
-            f"{self.path}: {self.ok} ok + {self.filtered} filtered + {self.failed} failed = {self.total} rows asked for",
-            f"this run: {self.new_rows} rows in {self.seconds:.0f} s{rate}",
-        ]
-        lines += [
-            f"  {count:6d}  {reason}" for reason, count in sorted(self.reasons.items(), key=lambda x: (-x[1], x[0]))
-        ]
-        if self.unknown_fields:
-            lines.append(f"fields the seed mapping does not know (left out): {', '.join(sorted(self.unknown_fields))}")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Row:
-    id: str
-    record: Record
-    request: Request | None
-    seed: Seed | None
-    prompt: Prompt | None
-    error: str | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def run(cfg: Any) -> Summary:
@@ -112,12 +60,13 @@ def run_selfgen(
 
     Args:
         cuts: manifest(s); see `CutSource`.
-        output_dir: gets `<name>.jsonl`, `filtered/<name>.jsonl`, `failed/<name>.jsonl`, `manifest.json`, `summary.json`.
+        output_dir: gets `<name>.jsonl`, `filtered/<name>.jsonl`, `failed/<name>.jsonl`, `manifest.json`, `summary.json`;
+            with `shard`, these names end in `-00000-of-00008`, until `merge_shards` makes one of all.
         backend: the name of an engine, its `backend` section, or any object with the `Backend` interface.
         settings: the other fields of `SelfGenConfig`.
 
     Returns:
-        The summary; a directory that is complete already is left as it is.
+        The summary, of this shard where there are shards; what is complete already is left as it is.
 
     Raises:
         ConfigError: a setting or a YAML file is wrong.
@@ -128,7 +77,7 @@ def run_selfgen(
     section = {"name": backend} if isinstance(backend, str) else dict(backend) if isinstance(backend, Mapping) else {}
     config = SelfGenConfig(cuts=paths, output_dir=str(output_dir), backend=section, **settings).checked()
     options = backend_options(section) if section else None
-    with lock_directory(Path(config.output_dir)):
+    with lock_directory(Path(config.output_dir), config.suffix):
         return _Run(config, options or backend).execute()
 
 
@@ -138,20 +87,19 @@ class _Run:
     def __init__(self, config: SelfGenConfig, backend: BackendOptions | Backend) -> None:
         self.config = config
         self.options = backend if isinstance(backend, BackendOptions) else None
-        self.root = Path(config.audio_root or Path(config.cuts[0]).parent)
-        self.formatter = SeedFormatter.from_yaml(find_config("seed", config.seed_config))
-        self.pool = PromptPool.from_yaml([find_config("prompts", p) for p in config.pools], config.kind_weights)
-        self.system = SystemPrompts.from_yaml(find_config("prompts", "system"), config.system_prompts)
+        self.make_row = RowMaker(config)
         self.filter = ResponseFilter(load_yaml(find_config("filters", config.filter_config)))
         self.sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
         self.source = CutSource(config.cuts)
-        self.total = len(self.source) * config.prompts_per_cut
+        number, of = config.part
+        self.span = (number * len(self.source) // of, (number + 1) * len(self.source) // of)  # cuts of this shard
+        self.total = (self.span[1] - self.span[0]) * config.prompts_per_cut
         self._backend = None if self.options else backend
         self.output = Path(config.output_dir)
         self.targets = {
-            "ok": self.output / f"{config.name}.jsonl",
-            "filtered": self.output / "filtered" / f"{config.name}.jsonl",
-            "failed": self.output / "failed" / f"{config.name}.jsonl",
+            "ok": self.output / f"{config.stem}.jsonl",
+            "filtered": self.output / "filtered" / f"{config.stem}.jsonl",
+            "failed": self.output / "failed" / f"{config.stem}.jsonl",
         }
         self.new_rows = self.new_tokens = self.failed = self.seen = 0
         self.last_error = ""
@@ -165,8 +113,10 @@ class _Run:
 
     def execute(self) -> Summary:
         check_manifest(self.output / "manifest.json", self._fixed())
-        summary_path, log_path = self.output / "summary.json", self.output / ".work" / f"{self.config.name}.log"
-        if summary_path.is_file() and self.targets["ok"].is_file():
+        log_path = self.output / ".work" / f"{self.config.stem}.log"
+        merged, own = self.output / "summary.json", self.output / f"summary{self.config.suffix}.json"
+        summary_path = merged if merged.is_file() else own
+        if summary_path.is_file() and (summary_path != own or self.targets["ok"].is_file()):
             log_path.unlink(missing_ok=True)
             return Summary(**{**json.loads(summary_path.read_text(encoding="utf-8")), "new_rows": 0, "new_tokens": 0})
         started = time.monotonic()
@@ -184,7 +134,7 @@ class _Run:
                 f"{self.output}: {counts} do not add up to the {self.total} rows asked for; the input changed while it was worked on."
             )
         summary = Summary(
-            self.total, counts["ok"], counts["filtered"], counts["failed"], reasons, dict(self.formatter.unknown),
+            self.total, counts["ok"], counts["filtered"], counts["failed"], reasons, dict(self.make_row.formatter.unknown),
             round(time.monotonic() - started, 3), self.new_rows, self.new_tokens, str(self.targets["ok"]),
         )  # fmt: skip
         write_json(summary_path, asdict(summary))
@@ -201,9 +151,10 @@ class _Run:
         return {
             "llm": c.llm if self.options else self._backend.id, "backend": self._identity(),
             "sampling": asdict(self.sampling), "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,
-            "kind_weights": c.kind_weights, "system_prompts": self.system.texts, "files": files, "name": c.name, "dataset": c.dataset,
+            "kind_weights": c.kind_weights, "system_prompts": self.make_row.system.texts, "files": files, "name": c.name, "dataset": c.dataset,
             "audio_root": c.audio_root, "max_prompt_tokens": c.max_prompt_tokens,
             "input": {"cuts": len(self.source), "fingerprint": self.source.fingerprint}, "version": __version__,
+            "num_shards": c.part[1],
         }  # fmt: skip
 
     def _identity(self) -> dict[str, Any]:
@@ -215,10 +166,13 @@ class _Run:
         }
 
     def _row_ids(self) -> Iterator[str]:
-        return (f"{name}-{draw}" for name, _ in self.source for draw in range(self.config.prompts_per_cut))
+        return (f"{name}-{draw}" for name, _ in self._cuts() for draw in range(self.config.prompts_per_cut))
+
+    def _cuts(self) -> Iterator[tuple[str, Any]]:
+        return islice(self.source, *self.span)
 
     def _work(self, log: WorkLog) -> None:
-        pairs = ((name, cut, draw) for name, cut in self.source for draw in range(self.config.prompts_per_cut))
+        pairs = ((name, cut, draw) for name, cut in self._cuts() for draw in range(self.config.prompts_per_cut))
         bar = tqdm(
             total=self.total, unit="row", desc="self-generation", disable=not self.config.progress, mininterval=1.0
         )
@@ -229,11 +183,11 @@ class _Run:
                     self.seen += len(ids)
                     bar.update(len(ids))
                     continue
-                self._window([self._row(*w) for w in window], log, bar)
+                self._window([self.make_row(*w) for w in window], log, bar)
                 log.sync()
                 self._check_failures()
 
-    def _window(self, rows: list[_Row], log: WorkLog, bar: tqdm) -> None:
+    def _window(self, rows: list[Row], log: WorkLog, bar: tqdm) -> None:
         measured = []
         for row in rows:
             error, length = row.error, 0
@@ -262,44 +216,7 @@ class _Run:
             bar.update(len(batch))
         self.seen += len(rows)
 
-    def _row(self, name: str, cut: Any, draw: int) -> _Row:
-        row_id, c = f"{name}-{draw}", self.config
-        empty = Record(id=row_id, messages=(), response="", dataset=c.dataset)
-        try:
-            seed = self.formatter(cut)
-            audio = audio_path(cut, self.root)
-        except SelfGenError as err:
-            return _Row(row_id, empty, None, None, None, f"cut {cut.id!r}: {err}")
-        prompt = self.pool.choose(c.seed, name, draw, seed.domain, seed.attributes)
-        if prompt is None:
-            return _Row(
-                row_id,
-                empty,
-                None,
-                seed,
-                None,
-                f"cut {cut.id!r}: no prompt of the pools fits domain {seed.domain} with {sorted(seed.attributes)}",
-            )
-        system_id, system = self.system.choose(c.seed, name, draw)
-        user = Message(
-            "user", f"<start_audio>{AUDIO_LOCATOR}<end_audio>\n\n{prompt.text}", (AudioRef(audio, seed.transcript),)
-        )
-        messages = ((Message("system", system),) if system else ()) + (user,)
-        record = Record(row_id, messages, "", c.dataset, seed.text, prompt.text)
-        request = Request(row_id, messages, (seed.text,), stable_hash("sampling", c.seed, name, draw))
-        provenance = {
-            "cut": name,
-            "draw": draw,
-            "pool": prompt.id.split("/")[0],
-            "prompt_id": prompt.id,
-            "kind": prompt.kind,
-            "about": prompt.about,
-            "system_prompt_id": system_id,
-            "domain": seed.domain,
-        }
-        return _Row(row_id, record, request, seed, prompt, provenance=provenance)
-
-    def _store(self, log: WorkLog, row: _Row, answer: Generation) -> None:
+    def _store(self, log: WorkLog, row: Row, answer: Generation) -> None:
         if answer.error is not None:
             status, reason = "failed", answer.error
             self.failed += 1

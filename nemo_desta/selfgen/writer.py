@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 from nemo_desta.errors import SelfGenError
 
@@ -254,7 +255,7 @@ def _show(values: Mapping[str, Any], key: str) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # shards may write the same manifest at once
     with temporary.open("w", encoding="utf-8") as out:
         json.dump(value, out, ensure_ascii=False, indent=2, sort_keys=True)
         out.write("\n")
@@ -274,14 +275,14 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def lock_directory(path: Path) -> Iterator[None]:
-    """Hold the output directory for this process; the lock goes with the process, however it ends.
+def lock_directory(path: Path, part: str = "") -> Iterator[None]:
+    """Hold the output directory, or the named part of it, for this process; the lock goes with the process, however it ends.
 
     Raises:
         SelfGenError: another process holds it.
     """
     path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("a+") as file:
+    with (path / f".lock{part}").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
