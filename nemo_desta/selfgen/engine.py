@@ -166,7 +166,11 @@ class _Run:
         }
 
     def _row_ids(self) -> Iterator[str]:
-        return (f"{name}-{draw}" for name, _ in self._cuts() for draw in range(self.config.prompts_per_cut))
+        return (
+            f"{name}-{draw}"
+            for name in self.source.names[slice(*self.span)]
+            for draw in range(self.config.prompts_per_cut)
+        )
 
     def _cuts(self) -> Iterator[tuple[str, Any]]:
         return islice(self.source, *self.span)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +28,7 @@ class CutSource:
             `x_recordings_train.jsonl.gz`, `x_supervisions_train.jsonl.gz`), or Shar folders.
 
     Attributes:
-        count: of cuts.
+        names: of all cuts, in order; about 100 bytes each.
         fingerprint: of the names, in order.
 
     Raises:
@@ -40,32 +39,29 @@ class CutSource:
         self.paths = [Path(p) for p in paths]
         if not self.paths:
             raise SelfGenError("no input; give at least one manifest of cuts.")
-        ids = array("Q", (stable_hash(cut.id) for cut in self._raw()))
-        self.count = len(ids)
-        if not self.count:
+        ids = [cut.id for cut in self._raw()]
+        if not ids:
             raise SelfGenError(f"{', '.join(map(str, self.paths))}: no cuts in it.")
         self._repeated = _repeats(ids)
-        digest = hashlib.blake2b(digest_size=16)
-        named = array("Q")
-        for name, _ in self:
-            digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
-            if self._repeated:
-                named.append(stable_hash(name))
-        self.fingerprint = digest.hexdigest()
-        twice = _repeats(named)
+        self.names = ids if not self._repeated else [name for name, _ in self]
+        twice = _repeats(self.names) if self._repeated else set()
         if twice:
-            name = next(n for n, _ in self if stable_hash(n) in twice)
+            name = next(n for n in self.names if n in twice)
             raise SelfGenError(
                 f"the cut {name!r} stands more than once in the input, same audio and span; take one out."
             )
+        digest = hashlib.blake2b(digest_size=16)
+        for name in self.names:
+            digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
+        self.fingerprint = digest.hexdigest()
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.names)
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """(unique name, cut), in input order."""
         for cut in self._raw():
-            yield (self._long_name(cut) if self._repeated and stable_hash(cut.id) in self._repeated else cut.id), cut
+            yield (self._long_name(cut) if cut.id in self._repeated else cut.id), cut
 
     def _raw(self) -> Iterator[Any]:
         for path in self.paths:
@@ -130,6 +126,5 @@ def _name_of(transform: Any) -> str:
     return transform.get("name", "") if isinstance(transform, dict) else type(transform).__name__
 
 
-def _repeats(hashes: array) -> set[int]:
-    ordered = sorted(hashes)
-    return {a for a, b in pairwise(ordered) if a == b}
+def _repeats(names: list[str]) -> set[str]:
+    return {a for a, b in pairwise(sorted(names)) if a == b}
