@@ -7,7 +7,7 @@ import pytest
 
 from nemo_desta.cli import main
 from nemo_desta.errors import ConfigError, SelfGenError
-from nemo_desta.selfgen import run_selfgen
+from nemo_desta.selfgen import merge, run_selfgen
 from nemo_desta.selfgen.merge import merge_shards
 from tests.selfgen.corpus import write_corpus
 from tests.selfgen.fake import FakeBackend
@@ -66,6 +66,27 @@ def test_merging_twice_and_running_a_merged_shard_again_change_nothing(cuts, tmp
     assert merge_shards(tmp_path) == first
     assert shard(cuts, tmp_path, 1, 2).new_rows == 0
     assert rows(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("step", "calls"), [("_join", 1), ("_join", 2), ("write_json", 1), ("_remove", 1), ("_remove", 2)]
+)
+def test_a_merge_that_was_stopped_is_finished_by_the_next(cuts, whole, tmp_path, monkeypatch, step, calls):
+    for i in range(3):
+        shard(cuts, tmp_path, i, 3)
+    real, count = getattr(merge, step), []
+
+    def stops(*args):
+        count.append(1)
+        if len(count) == calls:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(merge, step, stops)
+        merge_shards(tmp_path)
+    assert merge_shards(tmp_path).total == 2 * CUTS
+    assert rows(tmp_path) == rows(whole)
 
 
 def test_missing_shards_are_named(cuts, tmp_path):
