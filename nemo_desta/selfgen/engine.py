@@ -74,11 +74,10 @@ def run_selfgen(
             than `max_failed` of the rows failed. Finished rows stay.
     """
     paths = [str(cuts)] if isinstance(cuts, str | Path) else [str(c) for c in cuts]
-    section = {"name": backend} if isinstance(backend, str) else dict(backend) if isinstance(backend, Mapping) else {}
-    config = SelfGenConfig(cuts=paths, output_dir=str(output_dir), backend=section, **settings).checked()
-    options = backend_options(section) if section else None
+    config = SelfGenConfig(cuts=paths, output_dir=str(output_dir), **settings).checked()
+    engine = backend_options(backend) if isinstance(backend, str | Mapping) else backend
     with lock_directory(Path(config.output_dir), config.suffix):
-        return _Run(config, options or backend).execute()
+        return _Run(config, engine).execute()
 
 
 class _Run:
@@ -161,7 +160,7 @@ class _Run:
         if self.options is None:
             return {"name": "custom"}
         return {
-            "name": self.config.backend.get("name", "hf"),
+            "name": self.options.name,
             **{k: getattr(self.options, k) for k in self.options.decides},
         }
 

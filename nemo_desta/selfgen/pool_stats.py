@@ -11,8 +11,9 @@ import numpy as np
 import yaml
 from datasketch import MinHash, MinHashLSH
 
+from nemo_desta.errors import ConfigError
 from nemo_desta.record import read_records
-from nemo_desta.selfgen.prompts import BETRAYING, Prompt, PromptPool
+from nemo_desta.selfgen.prompts import BETRAYING, PromptPool
 
 __all__ = ["KindStats", "PoolStats", "import_pool", "near_duplicates", "pool_stats", "similarity"]
 
@@ -159,6 +160,9 @@ def import_pool(records: str | Path, output: str | Path, name: str, kind: str, d
 
     Returns:
         Counts: `records`, `prompts` written, `betraying` left out, `without` a prompt.
+
+    Raises:
+        ConfigError: no record has a usable prompt.
     """
     counts = dict.fromkeys(("records", "prompts", "betraying", "without"), 0)
     kept: dict[str, None] = {}
@@ -171,7 +175,9 @@ def import_pool(records: str | Path, output: str | Path, name: str, kind: str, d
             kept[text] = None
     texts = [t for t in kept if not BETRAYING.search(t)]
     counts["betraying"] = len(kept) - len(texts)
-    counts["prompts"] = len(PromptPool(Prompt(t, t, kind) for t in texts))
+    counts["prompts"] = len(texts)
+    if not texts:
+        raise ConfigError(f"{records}: none of its {counts['records']} records has a usable prompt.")
     pool = {"pool": name, "domains": list(domains), "groups": [{"kind": kind, "prompts": texts}]}
     text = yaml.safe_dump(pool, sort_keys=False, allow_unicode=True, width=10_000)
     Path(output).write_text(f"# Prompts of {Path(records).name}\n{text}", encoding="utf-8")

@@ -87,6 +87,11 @@ def test_nobody_listening_is_told_with_the_address():
     assert url in backend(url, max_retries=0, timeout=2.0).generate([request(0)], SAMPLING)[0].error
 
 
+def test_a_limit_that_only_the_endpoint_could_count_is_refused():
+    with pytest.raises(ConfigError, match="max_prompt_tokens=100"):
+        OpenAIOptions(base_url="http://localhost").build("llm", 100)
+
+
 def test_the_key_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("MY_KEY", "s3cret")
     with serve() as endpoint:

@@ -50,8 +50,12 @@ def test_figures_of_a_pool():
     stats = pool_stats(_pool(SENTENCE, SENTENCE + " now", "Who is it?", "who is it"))
     kind = stats.kinds["question"]
     assert (kind.prompts, kind.near_pairs, stats.exact, stats.betraying) == (4, 2, 1, 0)
-    assert kind.commonest_opening == ("tell me", 2) or kind.commonest_opening == ("who is", 2)
+    assert (kind.commonest_opening, kind.distinct_openings) == (("tell me", 2), 0.0)
     assert kind.vocabulary == len(set((SENTENCE + " now who is it").lower().split()))
+
+
+def test_betraying_words_are_counted():
+    assert pool_stats(_pool("Who is it?", "What does the metadata say?")).betraying == 1
 
 
 def test_near_duplicates_are_looked_for_within_a_kind():
@@ -99,6 +103,13 @@ def test_a_pool_is_made_of_the_prompts_of_records(tmp_path, records, capsys):
 def test_wrong_kinds_and_domains_are_refused(tmp_path, records, kind, domain, message):
     with pytest.raises(ConfigError, match=message):
         prompts_import(str(records), str(tmp_path / "o.yaml"), None, kind, [domain])
+
+
+def test_records_without_a_usable_prompt_make_no_pool(tmp_path, records):
+    records.write_text("".join(line + "\n" for line in records.read_text().splitlines()[3:]))
+    with pytest.raises(ConfigError, match="none of its 2 records"):
+        prompts_import(str(records), str(tmp_path / "o.yaml"), None, "question", [])
+    assert not (tmp_path / "o.yaml").exists()
 
 
 def test_a_file_is_never_overwritten(tmp_path, records):

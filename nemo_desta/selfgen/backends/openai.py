@@ -26,12 +26,11 @@ class OpenAIBackend:
 
     Args:
         options: with `model` set.
-        max_prompt_tokens: not known here without the tokenizer: the endpoint refuses what is too long.
     """
 
     revision = None
 
-    def __init__(self, options: OpenAIOptions, max_prompt_tokens: int | None = None) -> None:
+    def __init__(self, options: OpenAIOptions) -> None:
         self.options = options
         self.id = options.model
         self.spent = 0

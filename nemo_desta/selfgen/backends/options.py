@@ -16,6 +16,7 @@ __all__ = ["BackendOptions", "HFOptions", "OpenAIOptions", "backend_options"]
 class HFOptions:
     """In process, on CPU or GPU, through transformers. The embedded default."""
 
+    name: ClassVar[str] = "hf"
     decides: ClassVar[tuple[str, ...]] = ("dtype",)
     """The settings that the rows depend on; the others may change when a run is continued."""
 
@@ -35,6 +36,7 @@ class HFOptions:
 class OpenAIOptions:
     """Any endpoint that speaks OpenAI's chat protocol: vLLM, SGLang, llama.cpp, NIM, ..."""
 
+    name: ClassVar[str] = "openai"
     decides: ClassVar[tuple[str, ...]] = ("model",)
 
     base_url: str
@@ -53,14 +55,23 @@ class OpenAIOptions:
     """Budget of one run, prompt and response tokens together; the batch under way is finished. None: no limit."""
 
     def build(self, llm: str, max_prompt_tokens: int | None) -> Backend:
-        """The engine; nothing is sent yet."""
+        """The engine; nothing is sent yet.
+
+        Raises:
+            ConfigError: a limit in tokens is given, which only the endpoint could count.
+        """
         from nemo_desta.selfgen.backends.openai import OpenAIBackend
 
-        return OpenAIBackend(dataclasses.replace(self, model=self.model or llm), max_prompt_tokens)
+        if max_prompt_tokens is not None:
+            raise ConfigError(
+                f"max_prompt_tokens={max_prompt_tokens} cannot be kept with backend=openai, whose endpoint has the tokenizer; "
+                "leave it out: the endpoint refuses what is too long, and the row is counted as failed."
+            )
+        return OpenAIBackend(dataclasses.replace(self, model=self.model or llm))
 
 
 BackendOptions = HFOptions | OpenAIOptions
-_KNOWN: dict[str, type[BackendOptions]] = {"hf": HFOptions, "openai": OpenAIOptions}
+_KNOWN: dict[str, type[BackendOptions]] = {options.name: options for options in (HFOptions, OpenAIOptions)}
 
 
 def backend_options(section: Mapping[str, Any] | str) -> BackendOptions:
