@@ -41,6 +41,7 @@ INSTALL_REQUIRES = [
     "numpy>=1.26",
     "omegaconf>=2.3,<2.4",
     "openai>=2,<4",
+    "orjson>=3.10,<4",
     "peft>=0.18,<0.19",
     "pyyaml>=6.0",
     "safetensors>=0.4.3,<1",

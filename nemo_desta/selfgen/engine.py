@@ -9,7 +9,6 @@ run makes the same batches again that it had not finished, so its rows equal tho
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -89,6 +88,7 @@ class _Run:
         self.make_row = RowMaker(config)
         self.filter = ResponseFilter(load_yaml(find_config("filters", config.filter_config)))
         self.sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
+        self._sampling = asdict(self.sampling)
         self.source = CutSource(config.cuts)
         number, of = config.part
         self.span = (number * len(self.source) // of, (number + 1) * len(self.source) // of)  # cuts of this shard
@@ -124,8 +124,7 @@ class _Run:
             _log.warning("%s: %d damaged lines skipped; their rows are made again.", log_path, log.damaged)
         try:
             self._work(log)
-            reasons = self._count_reasons(log)
-            counts = seal(log, self._row_ids, self.targets)
+            counts, reasons = seal(log, self._row_ids, self.targets)
         finally:
             log.close()
         if sum(counts.values()) != self.total:
@@ -149,7 +148,7 @@ class _Run:
         }
         return {
             "llm": c.llm if self.options else self._backend.id, "backend": self._identity(),
-            "sampling": asdict(self.sampling), "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,
+            "sampling": self._sampling, "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,
             "kind_weights": c.kind_weights, "system_prompts": self.make_row.system.texts, "files": files, "name": c.name, "dataset": c.dataset,
             "audio_root": c.audio_root, "max_prompt_tokens": c.max_prompt_tokens,
             "input": {"cuts": len(self.source), "fingerprint": self.source.fingerprint}, "version": __version__,
@@ -232,7 +231,7 @@ class _Run:
             c = self.config
             record["provenance"] = {
                 **row.provenance, "backbone": self.backend.id, "backbone_revision": self.backend.revision,
-                "sampling": asdict(self.sampling), "seed": c.seed, "recipe": c.dataset, "package_version": __version__,
+                "sampling": self._sampling, "seed": c.seed, "recipe": c.dataset, "package_version": __version__,
                 "finish_reason": answer.finish_reason, "num_tokens": answer.num_tokens,
             }  # fmt: skip
         if log.append({"id": row.id, "status": status, "reason": reason, "record": record}):
@@ -245,12 +244,3 @@ class _Run:
                 f"{self.failed} of {self.seen} rows failed, more than max_failed={self.config.max_failed:g} allows; the last: {self.last_error}. "
                 "Repair the cause and start again (finished rows are kept), or raise max_failed."
             )
-
-    def _count_reasons(self, log: WorkLog) -> dict[str, int]:
-        reasons: Counter[str] = Counter()
-        for row in log.rows(self._row_ids()):
-            if row["status"] == "filtered":
-                reasons[f"filtered: {row['reason']}"] += 1
-            elif row["status"] == "failed":
-                reasons["failed"] += 1
-        return dict(reasons)

@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lhotse import CutSet, RecordingSet, SupervisionSet, load_manifest_lazy
-
 from nemo_desta.errors import SelfGenError
+from nemo_desta.selfgen.manifests import Unreadable, cut_ids, read_cuts
 from nemo_desta.selfgen.prompts import stable_hash
 
 __all__ = ["CutSource", "audio_path"]
@@ -39,7 +38,7 @@ class CutSource:
         self.paths = [Path(p) for p in paths]
         if not self.paths:
             raise SelfGenError("no input; give at least one manifest of cuts.")
-        ids = [cut.id for cut in self._raw()]
+        ids = [i for path in self.paths for i in cut_ids(path)]
         if not ids:
             raise SelfGenError(f"{', '.join(map(str, self.paths))}: no cuts in it.")
         self._repeated = _repeats(ids)
@@ -65,10 +64,12 @@ class CutSource:
 
     def _raw(self) -> Iterator[Any]:
         for path in self.paths:
-            yield from _open(path)
+            yield from read_cuts(path)
 
     @staticmethod
     def _long_name(cut: Any) -> str:
+        if isinstance(cut, Unreadable):  # there is no telling what its audio is
+            return f"{cut.id}@{stable_hash(cut.problem):016x}"
         recording = getattr(cut, "recording", None)
         audio = recording.sources[0].source if recording is not None and recording.sources else ""
         return f"{cut.id}@{stable_hash(str(audio), round(getattr(cut, 'start', 0.0), 3), round(cut.duration, 3)):016x}"
@@ -87,39 +88,15 @@ def audio_path(cut: Any, root: Path) -> str:
         raise SelfGenError("it is a part of its recording; write the parts as files first (CutSet.save_audios)")
     if any(_name_of(t) != "Resample" for t in recording.transforms or ()):
         raise SelfGenError("its recording is changed on the fly; write the audio first (CutSet.save_audios)")
-    source = Path(recording.sources[0].source)
-    tried = [Path(os.path.abspath(p)) for p in ((source,) if source.is_absolute() else (root / source, source))]
-    file = next((p for p in tried if p.is_file()), None)
+    source, base = recording.sources[0].source, os.path.abspath(root)
+    tried = [os.path.abspath(p) for p in ((source,) if os.path.isabs(source) else (os.path.join(base, source), source))]
+    file = next((p for p in tried if os.path.isfile(p)), None)
     if file is None:
-        raise SelfGenError(f"no audio file at {' or '.join(map(str, tried))}")
-    try:
-        return file.relative_to(os.path.abspath(root)).as_posix()
-    except ValueError:
-        raise SelfGenError(
-            f"{file} is outside the data root {root}; give audio_root=<a folder above all audio>"
-        ) from None
-
-
-def _open(path: Path) -> Iterable[Any]:
-    if path.is_dir():
-        return _checked(path, lambda: CutSet.from_shar(in_dir=path))
-    if not path.is_file():
-        raise SelfGenError(f"{path}: no such file; give a Lhotse manifest of cuts or recordings, or a Shar folder.")
-    manifest = _checked(path, lambda: load_manifest_lazy(path))
-    if isinstance(manifest, RecordingSet):
-        beside = path.with_name(path.name.replace("recordings", "supervisions"))
-        supervisions = SupervisionSet.from_file(beside) if beside != path and beside.is_file() else None
-        return _checked(path, lambda: CutSet.from_manifests(recordings=manifest, supervisions=supervisions))
-    if not isinstance(manifest, CutSet):
-        raise SelfGenError(f"{path}: holds a {type(manifest).__name__}; give cuts or recordings.")
-    return manifest
-
-
-def _checked(path: Path, load) -> Any:
-    try:
-        return load()
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, OSError) as err:
-        raise SelfGenError(f"{path}: not readable as a Lhotse manifest ({type(err).__name__}: {err}).") from err
+        raise SelfGenError(f"no audio file at {' or '.join(tried)}")
+    inside = base.rstrip(os.sep) + os.sep
+    if not file.startswith(inside):
+        raise SelfGenError(f"{file} is outside the data root {root}; give audio_root=<a folder above all audio>")
+    return file[len(inside) :].replace(os.sep, "/")
 
 
 def _name_of(transform: Any) -> str:

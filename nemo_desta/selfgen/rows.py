@@ -8,6 +8,7 @@ from nemo_desta.errors import SelfGenError
 from nemo_desta.record import AUDIO_LOCATOR, AudioRef, Message, Record
 from nemo_desta.selfgen.backends import Request
 from nemo_desta.selfgen.config import SelfGenConfig, find_config
+from nemo_desta.selfgen.manifests import Unreadable
 from nemo_desta.selfgen.plan import audio_path
 from nemo_desta.selfgen.prompts import Prompt, PromptPool, SystemPrompts, stable_hash
 from nemo_desta.selfgen.seed import Seed, SeedFormatter
@@ -58,11 +59,15 @@ class RowMaker:
         """The row of one draw; a cut that cannot be used gives one with an error."""
         row_id = f"{name}-{draw}"
         empty = Record(id=row_id, messages=(), response="", dataset=self.dataset)
+        if isinstance(cut, Unreadable):
+            return Row(row_id, empty, error=f"cut {cut.id!r}: {cut.problem}")
         try:
             seed = self.formatter(cut)
             audio = audio_path(cut, self.root)
         except SelfGenError as err:
             return Row(row_id, empty, error=f"cut {cut.id!r}: {err}")
+        except (TypeError, ValueError, AttributeError) as err:
+            return Row(row_id, empty, error=f"cut {cut.id!r}: its metadata are of a wrong type ({err})")
         prompt = self.pool.choose(self.seed, name, draw, seed.domain, seed.attributes)
         if prompt is None:
             error = f"cut {cut.id!r}: no prompt of the pools fits domain {seed.domain} with {sorted(seed.attributes)}"

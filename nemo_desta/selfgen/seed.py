@@ -121,7 +121,7 @@ class SeedFormatter:
         check_keys(config, {"domain", "speaker", "duration", "drop_values", "fields", "ignore"}, "seed mapping")
         drop = {str(v).casefold() for v in config.get("drop_values") or ()}
         self.rules = [_rule(entry, drop) for entry in config.get("fields") or ()]
-        self._by_field = {rule.field: rule for rule in self.rules}
+        self._by_field = {rule.field: (i, rule) for i, rule in enumerate(self.rules)}
         domain, speaker = config.get("domain") or {}, config.get("speaker") or {}
         check_keys(domain, {"field", "music_fields"}, "seed mapping, domain")
         check_keys(speaker, {"field", "name"}, "seed mapping, speaker")
@@ -196,13 +196,16 @@ class SeedFormatter:
         return {**{k: getattr(supervision, k) for k in _STANDARD}, **(supervision.custom or {})}
 
     def _attributes(self, fields: Mapping[str, Any], cut_id: str) -> dict[str, str]:
+        known = []
         for name in fields:
-            if name not in self._by_field and name not in self._silent and name not in _STANDARD:
+            if name in self._by_field:
+                known.append(self._by_field[name])
+            elif name not in self._silent and name not in _STANDARD:
                 self.unknown[name] += 1
         out = {}
-        for rule in self.rules:
+        for _, rule in sorted(known):
             try:
-                words = rule.render(fields.get(rule.field))
+                words = rule.render(fields[rule.field])
             except TypeError as err:
                 raise SelfGenError(
                     f"cut {cut_id!r}: field {rule.field!r} is {err}, which has no words; map it to text in the recipe or take it out of the seed mapping."

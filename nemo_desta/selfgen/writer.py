@@ -10,11 +10,14 @@ import fcntl
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
+
+import orjson
 
 from nemo_desta.errors import SelfGenError
 
@@ -25,8 +28,22 @@ STATUSES = ("ok", "filtered", "failed")
 
 def encode_line(row: Mapping[str, Any]) -> bytes:
     """One log line: checksum, space, JSON, newline."""
-    payload = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    payload = _dumps(row)
     return b"%08x " % zlib.crc32(payload) + payload + b"\n"
+
+
+def _dumps(value: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # half a surrogate pair, an integer beyond 64 bits: what JSON can spell and orjson refuses
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _loads(payload: bytes) -> Any:
+    try:
+        return orjson.loads(payload)
+    except ValueError:
+        return json.loads(payload.decode("utf-8", "surrogatepass"))
 
 
 def parse_log(stream: BinaryIO) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
@@ -44,7 +61,7 @@ def _decode_line(line: bytes) -> dict[str, Any] | None:
     if line[:8] != b"%08x" % zlib.crc32(payload):
         return None
     try:
-        row = json.loads(payload.decode("utf-8", "surrogatepass"))
+        row = _loads(payload)
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("id"), str) and row.get("status") in STATUSES else None
@@ -164,7 +181,9 @@ class WorkLog:
             self._file.close()
 
 
-def seal(log: WorkLog, order: Callable[[], Iterable[str]], targets: Mapping[str, Path]) -> dict[str, int]:
+def seal(
+    log: WorkLog, order: Callable[[], Iterable[str]], targets: Mapping[str, Path]
+) -> tuple[dict[str, int], dict[str, int]]:
     """Write the rows in input order to their final files, each whole or not at all.
 
     Args:
@@ -173,7 +192,7 @@ def seal(log: WorkLog, order: Callable[[], Iterable[str]], targets: Mapping[str,
         targets: status -> file; a row's content is its `record`, with `reason` for filtered and failed rows.
 
     Returns:
-        Rows written by status.
+        Rows written by status, and how often each reason for filtering occurred (failures together).
 
     Raises:
         SelfGenError: an id has no row.
@@ -182,13 +201,15 @@ def seal(log: WorkLog, order: Callable[[], Iterable[str]], targets: Mapping[str,
     temporary = {s: p.with_name(f".{p.name}.tmp") for s, p in targets.items()}
     for path in temporary.values():
         path.parent.mkdir(parents=True, exist_ok=True)
-    counts = dict.fromkeys(targets, 0)
+    counts, reasons = dict.fromkeys(targets, 0), Counter()
     files = {s: p.open("wb") for s, p in temporary.items()}
     try:
         for row in log.rows(_known(order(), log)):
             content = row["record"] if row["status"] == "ok" else {**row["record"], "reason": row["reason"]}
-            files[row["status"]].write(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            files[row["status"]].write(_dumps(content) + b"\n")
             counts[row["status"]] += 1
+            if row["status"] != "ok":
+                reasons[f"filtered: {row['reason']}" if row["status"] == "filtered" else row["status"]] += 1
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -202,7 +223,7 @@ def seal(log: WorkLog, order: Callable[[], Iterable[str]], targets: Mapping[str,
     for status, path in targets.items():
         os.replace(temporary[status], path)
         sync_folder(path.parent)
-    return counts
+    return counts, dict(reasons)
 
 
 def _known(order: Iterable[str], log: WorkLog) -> Iterator[str]:

@@ -153,6 +153,36 @@ def test_unusable_input_is_named(tmp_path, make, message):
         run_selfgen(make(tmp_path), tmp_path / "out", backend=FakeBackend())
 
 
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda cut: cut.pop("recording"), "not one file"),
+        (lambda cut: cut.pop("duration"), "cuts.jsonl:1: not readable by Lhotse"),
+        (lambda cut: cut.update(duration=float("nan")), "duration nan"),
+        (lambda cut: cut["supervisions"][0].update(start="soon"), "wrong type"),
+        (lambda cut: cut["supervisions"][0].update(text=["a", "b"]), "wrong type"),
+        (lambda cut: cut["supervisions"][0].update(custom=["x"]), "cuts.jsonl:1"),
+        (lambda cut: cut["supervisions"][0]["custom"].update(noise={"a": 1}), "field 'noise'"),
+    ],
+)
+def test_a_bad_cut_fails_its_own_rows_and_no_other(tmp_path, spoil, problem):
+    cuts = write_corpus(tmp_path / "data", 60)
+    lines = [json.loads(line) for line in cuts.read_text().splitlines()]
+    spoil(lines[0])
+    cuts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary = run_selfgen(cuts, tmp_path / "out", backend=FakeBackend(), **OPTIONS)
+    failed = [json.loads(line) for line in (tmp_path / "out" / "failed" / "records.jsonl").read_text().splitlines()]
+    assert summary.failed == len(failed) == 2 and summary.ok + summary.filtered == 118
+    assert all(problem in row["reason"] for row in failed)
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path):
+    cuts = write_corpus(tmp_path / "data", 3)
+    cuts.write_text(cuts.read_text().replace('"id": "cut1"', '"id": cut1', 1))
+    with pytest.raises(SelfGenError, match=r"cuts\.jsonl:2: not valid JSON"):
+        run_selfgen(cuts, tmp_path / "out", backend=FakeBackend(), **OPTIONS)
+
+
 def test_wrong_settings_are_named_together(tmp_path):
     with pytest.raises(ConfigError, match="batch_size.*temperature.*top_p"):
         run_selfgen("x", tmp_path, batch_size=0, temperature=-1, top_p=2)

@@ -84,7 +84,10 @@ def test_sealing_sorts_splits_and_counts(tmp_path):
     for i in (2, 0, 1):
         log.append(row(i, ["ok", "filtered", "ok"][i]))
     targets = {"ok": tmp_path / "o.jsonl", "filtered": tmp_path / "f" / "o.jsonl", "failed": tmp_path / "e" / "o.jsonl"}
-    assert seal(log, lambda: ["r0", "r1", "r2"], targets) == {"ok": 2, "filtered": 1, "failed": 0}
+    assert seal(log, lambda: ["r0", "r1", "r2"], targets) == (
+        {"ok": 2, "filtered": 1, "failed": 0},
+        {"filtered: why": 1},
+    )
     assert [json.loads(line)["id"] for line in targets["ok"].read_text().splitlines()] == ["r0", "r2"]
     assert json.loads(targets["filtered"].read_text())["reason"] == "why"
     with pytest.raises(SelfGenError, match="r9"):
