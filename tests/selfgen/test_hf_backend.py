@@ -1,5 +1,8 @@
 """The embedded backend on a tiny random LLM with SmolLM2's tokenizer and chat template."""
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,6 +58,50 @@ def test_a_response_does_not_depend_on_its_batch(backend, sampling):
     alone = [backend.generate([r], sampling)[0] for r in requests]
     backwards = backend.generate(requests[::-1], sampling)[::-1]
     assert together == alone == backwards
+
+
+@contextmanager
+def counted(model):
+    """A list that gets (rows, places) of each forward pass."""
+    shapes = []
+    hook = model.register_forward_pre_hook(
+        lambda _, __, k: shapes.append(tuple(k["input_ids"].shape)), with_kwargs=True
+    )
+    yield shapes
+    hook.remove()
+
+
+def test_what_prompts_share_is_computed_once_for_all_batches(request):
+    fresh = HFBackend(str(request.config.rootpath / LLM))
+    heads = [Message("system", text) for text in ("Answer briefly.", "You are a friendly listener. Say what you hear.")]
+    asked = [replace(question(i), messages=(heads[i % 2], question(i).messages[1])) for i in range(8)]
+    sampling = Sampling(0.0, 1.0, 1)
+    with counted(fresh.model) as shapes:
+        answers = fresh.generate(asked[:4], sampling) + fresh.generate(asked[4:], sampling)
+    shared = [len(fresh._head(r, fresh.prompt_ids(r))) for r in asked]
+    assert min(shared) > 10 and shapes[0] == (2, max(shared)), "both heads, in one pass"
+    lengths = [max(len(fresh.prompt_ids(r)) - n for r, n in part) for part in _halves(zip(asked, shared, strict=True))]
+    assert shapes[1:] == [(4, lengths[0]), (4, lengths[1])], "then only what differs"
+    assert answers == [fresh.generate([r], sampling)[0] for r in asked]
+
+
+def _halves(items):
+    items = list(items)
+    return items[: len(items) // 2], items[len(items) // 2 :]
+
+
+def test_rows_that_have_ended_are_dropped_and_the_others_go_on_as_before(backend, monkeypatch):
+    asked, sampling = [question(i) for i in range(12)], Sampling(1.0, 1.0, 24)
+    whole = [backend.generate([r], sampling)[0] for r in asked]
+    words = [backend.tokenizer.encode(w.text) for w in whole]
+    stops = {ids[4] for ids in words[:7]}  # seven rows stop at their fifth token, if not before
+    monkeypatch.setattr(backend, "stop_ids", sorted({*backend.stop_ids, *stops}))
+    alone = [backend.generate([r], sampling)[0] for r in asked]
+    with counted(backend.model) as shapes:
+        assert backend.generate(asked, sampling) == alone
+    assert {g.finish_reason for g in alone} == {"stop", "length"}
+    decoded = sum(rows for rows, places in shapes if places == 1)
+    assert decoded < 0.8 * 12 * 23, "steps of rows that had ended long before"
 
 
 def test_the_seed_of_a_row_decides_its_sampling(backend):

@@ -1,20 +1,27 @@
 """The embedded backend: batched generation with Hugging Face transformers, on CPU or GPU."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor
 
 from nemo_desta import pypi_models
-from nemo_desta.errors import ConfigError, RenderError
-from nemo_desta.rendering import Renderer
+from nemo_desta.errors import ConfigError
+from nemo_desta.record import AUDIO_LOCATOR
 from nemo_desta.selfgen.backends import Generation, Request, Sampling
+from nemo_desta.selfgen.backends.encoding import RequestEncoder
+from nemo_desta.selfgen.backends.heads import HeadCache
+from nemo_desta.selfgen.backends.rounds import generate_in_rounds
 
 __all__ = ["HFBackend", "RowSampler"]
 
 
 class HFBackend:
     """Left-padded batches through `generate`; each row's sampling has its own random numbers.
+
+    What prompts have in common is computed once (`heads`), and rows that have ended make no others wait (`rounds`).
 
     Args:
         llm: path, hub id, or `pypi:` name of an instruction-tuned causal LM.
@@ -36,28 +43,18 @@ class HFBackend:
         path = pypi_models.resolve(llm)
         self.id = llm
         self.device = device
-        self.renderer = Renderer(AutoTokenizer.from_pretrained(path), num_queries=1)
-        self.tokenizer = self.renderer.tokenizer
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=kind).to(device).eval()
         self.revision = getattr(self.model.config, "_commit_hash", None)
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        self.max_prompt_tokens = max_prompt_tokens or limit or 2**31
+        self.encoder = RequestEncoder(AutoTokenizer.from_pretrained(path), max_prompt_tokens or limit or 2**31)
+        self.renderer, self.tokenizer = self.encoder.renderer, self.encoder.tokenizer
         self.stop_ids = _stop_ids(self.model, self.renderer.eos_id)
+        self._heads = HeadCache(self.model, self.renderer.eos_id)
+        self._known_heads: dict[tuple, tuple[int, ...]] = {}
 
     def prompt_ids(self, request: Request) -> list[int]:
-        """What the LLM sees: the conversation that will be trained on, seed descriptions in place of the audio.
-
-        Raises:
-            RenderError: it cannot be rendered, or is longer than `max_prompt_tokens`.
-        """
-        ids = self.renderer.render(
-            request.messages, substitutes=request.substitutes, where=f"row {request.id}"
-        ).input_ids
-        if len(ids) > self.max_prompt_tokens:
-            raise RenderError(
-                f"row {request.id}: prompt of {len(ids)} tokens, {self.max_prompt_tokens} are allowed; shorten the seed description or raise max_prompt_tokens."
-            )
-        return ids
+        """See `RequestEncoder.encode`."""
+        return self.encoder.encode(request)
 
     def prompt_length(self, request: Request) -> int:
         """In tokens."""
@@ -67,30 +64,61 @@ class HFBackend:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
         """See `Backend.generate`."""
         rows = [self.prompt_ids(r) for r in requests]
+        heads = [self._head(r, ids) for r, ids in zip(requests, rows, strict=True)]
+        if not self._heads.usable or len(rows) == 1 or not all(heads):
+            cache, parts = None, []
+        else:
+            cache, *head = self._heads.select(heads)
+            rows, parts = [ids[len(h) :] for ids, h in zip(rows, heads, strict=True)], [head]
+        parts.append(self._padded(rows))
+        input_ids, mask = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))  # (B, T), each part left-padded
+        config = GenerationConfig(
+            max_new_tokens=sampling.max_new_tokens, do_sample=False, eos_token_id=self.stop_ids,
+            pad_token_id=self.renderer.eos_id, return_dict_in_generate=True,
+        )  # fmt: skip
+
+        def sampler(numbers: Sequence[int]) -> RowSampler:
+            return RowSampler([requests[i].seed for i in numbers], sampling, input_ids.shape[1])
+
+        new = generate_in_rounds(
+            self.model,
+            input_ids,
+            mask,
+            cache,
+            config,
+            sampler if sampling.temperature > 0 else None,
+            self._heads.usable,
+        )
+        return [self._finish(ids) for ids in new]
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids (B, T), left-padded, and their mask."""
         width = max(map(len, rows))
         pad = self.renderer.eos_id
-        input_ids = torch.tensor(
-            [[pad] * (width - len(r)) + r for r in rows], device=self.device
-        )  # (B, T), left-padded
+        ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rows], device=self.device)
         lengths = torch.tensor([len(r) for r in rows], device=self.device)
-        mask = torch.arange(width, device=self.device)[None, :] >= (width - lengths)[:, None]
-        config = GenerationConfig(
-            max_new_tokens=sampling.max_new_tokens, do_sample=False, eos_token_id=self.stop_ids, pad_token_id=pad
-        )
-        processors = LogitsProcessorList()
-        if sampling.temperature > 0:
-            processors.append(RowSampler([r.seed for r in requests], sampling, width))
-        out = self.model.generate(
-            input_ids=input_ids, attention_mask=mask.long(), generation_config=config, logits_processor=processors
-        )
-        return [self._finish(row) for row in out[:, width:].tolist()]
+        return ids, torch.arange(width, device=self.device)[None, :] >= (width - lengths)[:, None]
+
+    def _head(self, request: Request, ids: Sequence[int]) -> tuple[int, ...]:
+        """What the prompt begins with whatever the seed description is; empty where that cannot be told."""
+        system, user = (*request.messages[:-1],), request.messages[-1]
+        key = (*system, user.content.partition(AUDIO_LOCATOR)[0])
+        if key not in self._known_heads:
+            if len(self._known_heads) >= 1000:
+                self._known_heads.clear()
+            probes = [
+                self.renderer.render((*system, replace(user, content=key[-1] + c, audios=()))).input_ids for c in "[A"
+            ]
+            self._known_heads[key] = tuple(
+                a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(*probes, strict=False))
+            )
+        head = self._known_heads[key]
+        return head if len(head) < len(ids) and tuple(ids[: len(head)]) == head else ()
 
     def _finish(self, ids: list[int]) -> Generation:
-        end = next((i for i, token in enumerate(ids) if token in self.stop_ids), None)
-        text = self.tokenizer.decode(ids[:end], skip_special_tokens=True).strip()
-        if end is None:
-            return Generation(text, "length", len(ids))
-        return Generation(text, "stop", end + 1)
+        stopped = bool(ids) and ids[-1] in self.stop_ids
+        text = self.encoder.decode(ids[:-1] if stopped else ids)
+        return Generation(text, "stop" if stopped else "length", len(ids))
 
 
 class RowSampler(LogitsProcessor):
