@@ -12,7 +12,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -21,25 +21,38 @@ import orjson
 
 from nemo_desta.errors import SelfGenError
 
-__all__ = ["STATUSES", "WorkLog", "check_manifest", "encode_line", "lock_directory", "parse_log", "seal", "write_json"]
+__all__ = [
+    "STATUSES",
+    "WorkLog",
+    "check_manifest",
+    "encode_line",
+    "json_bytes",
+    "json_value",
+    "lock_directory",
+    "parse_log",
+    "seal",
+    "write_json",
+]
 
 STATUSES = ("ok", "filtered", "failed")
 
 
 def encode_line(row: Mapping[str, Any]) -> bytes:
     """One log line: checksum, space, JSON, newline."""
-    payload = _dumps(row)
+    payload = json_bytes(row)
     return b"%08x " % zlib.crc32(payload) + payload + b"\n"
 
 
-def _dumps(value: Mapping[str, Any]) -> bytes:
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """One line of compact JSON, without the newline."""
     try:
         return orjson.dumps(value)
     except TypeError:  # half a surrogate pair, an integer beyond 64 bits: what JSON can spell and orjson refuses
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def _loads(payload: bytes) -> Any:
+def json_value(payload: bytes) -> Any:
+    """What JSON says; ValueError when it is none."""
     try:
         return orjson.loads(payload)
     except ValueError:
@@ -61,7 +74,7 @@ def _decode_line(line: bytes) -> dict[str, Any] | None:
     if line[:8] != b"%08x" % zlib.crc32(payload):
         return None
     try:
-        row = _loads(payload)
+        row = json_value(payload)
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("id"), str) and row.get("status") in STATUSES else None
@@ -129,24 +142,35 @@ class WorkLog:
         if row["id"] in self.done and row["id"] not in self.failed:
             return False
         line = encode_line(row)
-        try:
+        with self._writing():
             self._file.write(line)
-            self._pending += 1
-            if self._pending >= self.sync_every:
-                self.sync()
-        except OSError as err:
-            raise SelfGenError(
-                f"{self.path}: cannot write ({err}); rows finished before are safe: make room and start again."
-            ) from err
+        self._pending += 1
+        if self._pending >= self.sync_every:
+            self.sync()
         self._count(row, self._end)
         self._end += len(line)
         return True
 
     def sync(self) -> None:
-        """Make everything appended so far survive a power cut."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Make everything appended so far survive a power cut.
+
+        Raises:
+            SelfGenError: the disk refuses.
+        """
+        with self._writing():
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._pending = 0
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            self._file.raw.close()  # what is still in the buffer is not to be tried again at each turn
+            raise SelfGenError(
+                f"{self.path}: cannot write ({err}); rows finished before are safe: make room and start again."
+            ) from err
 
     def read(self, row_id: str) -> dict[str, Any]:
         """The row of one id.
@@ -198,32 +222,42 @@ def seal(
         SelfGenError: an id has no row.
     """
     log.sync()
-    temporary = {s: p.with_name(f".{p.name}.tmp") for s, p in targets.items()}
-    for path in temporary.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     counts, reasons = dict.fromkeys(targets, 0), Counter()
-    files = {s: p.open("wb") for s, p in temporary.items()}
-    try:
+    with _whole_files(targets) as files:
         for row in log.rows(_known(order(), log)):
             content = row["record"] if row["status"] == "ok" else {**row["record"], "reason": row["reason"]}
-            files[row["status"]].write(_dumps(content) + b"\n")
+            files[row["status"]].write(json_bytes(content) + b"\n")
             counts[row["status"]] += 1
             if row["status"] != "ok":
                 reasons[f"filtered: {row['reason']}" if row["status"] == "filtered" else row["status"]] += 1
+    return counts, dict(reasons)
+
+
+@contextmanager
+def _whole_files(targets: Mapping[str, Path]) -> Iterator[dict[str, BinaryIO]]:
+    """Files to write that take their targets' places when all of them are whole and safe on disk."""
+    temporary = {s: p.with_name(f".{p.name}.tmp") for s, p in targets.items()}
+    files: dict[str, BinaryIO] = {}
+    try:
+        for status, path in temporary.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files[status] = path.open("wb")
+        yield files
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
+            file.close()
+        for status, path in targets.items():
+            os.replace(temporary[status], path)
+            sync_folder(path.parent)
     except OSError as err:
         raise SelfGenError(
             f"cannot write the finished files ({err}); the work log is safe: make room and start again."
         ) from err
     finally:
-        for file in files.values():
-            file.close()
-    for status, path in targets.items():
-        os.replace(temporary[status], path)
-        sync_folder(path.parent)
-    return counts, dict(reasons)
+        for status, file in files.items():
+            file.raw.close()  # not close(): what a full disk refused is not to be tried again
+            temporary[status].unlink(missing_ok=True)
 
 
 def _known(order: Iterable[str], log: WorkLog) -> Iterator[str]:
@@ -274,16 +308,24 @@ def _show(values: Mapping[str, Any], key: str) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically and durably."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a JSON file atomically and durably.
+
+    Raises:
+        SelfGenError: the disk refuses; what was there before is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # shards may write the same manifest at once
-    with temporary.open("w", encoding="utf-8") as out:
-        json.dump(value, out, ensure_ascii=False, indent=2, sort_keys=True)
-        out.write("\n")
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as out:
+            json.dump(value, out, ensure_ascii=False, indent=2, sort_keys=True)
+            out.write("\n")
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as err:
+        temporary.unlink(missing_ok=True)
+        raise SelfGenError(f"{path}: cannot write ({err}); make room and start again.") from err
 
 
 def sync_folder(path: Path) -> None:
@@ -302,8 +344,12 @@ def lock_directory(path: Path, part: str = "") -> Iterator[None]:
     Raises:
         SelfGenError: another process holds it.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / f".lock{part}").open("a+") as file:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / f".lock{part}").open("a+")
+    except OSError as err:
+        raise SelfGenError(f"{path}: cannot write there ({err}); choose another output directory.") from err
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
@@ -311,7 +357,9 @@ def lock_directory(path: Path, part: str = "") -> Iterator[None]:
             raise SelfGenError(
                 f"{path}: process {file.read().strip() or '?'} is writing to it; wait for it, or use another output directory."
             ) from err
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with suppress(
+            OSError
+        ):  # who holds it is told for convenience; a full disk need not stop a run that is complete
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
