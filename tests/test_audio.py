@@ -105,9 +105,21 @@ def test_silence_is_sound(tmp_path):
 def test_thirty_seconds_are_the_limit(tmp_path, rate):
     soundfile.write(tmp_path / "x.wav", tone(30.0, rate), rate)
     assert len(load_audio(tmp_path / "x.wav")) == 480_000
-    soundfile.write(tmp_path / "x.wav", tone(30.01, rate), rate)
-    with pytest.raises(AudioError, match=r"x\.wav: lasts 30\.01 s, the limit is 30 s; .*never cut silently"):
+    soundfile.write(tmp_path / "x.wav", tone(31.0, rate), rate)
+    with pytest.raises(AudioError, match=r"x\.wav: lasts 31\.00 s, the limit is 30 s; .*never cut silently"):
         load_audio(tmp_path / "x.wav")
+
+
+def test_what_lasts_a_little_over_thirty_seconds_ends_there_and_the_log_says_so(tmp_path, caplog):
+    sound = tone(30.65, 22_050)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, sound, 22_050, subtype="FLOAT")
+    soundfile.write(tmp_path / "cut.wav", sound[: 30 * 22_050], 22_050, subtype="FLOAT")
+    with caplog.at_level("WARNING"):
+        heard = [load_audio(tmp_path / name) for name in ("a.wav", "b.wav", "cut.wav")]
+    assert np.array_equal(heard[0], heard[2]) and np.array_equal(heard[1], heard[2])
+    assert [r.message for r in caplog.records if "lasts 30.65 s" in r.message and "a.wav" in r.message]
+    assert len(caplog.records) == 1, "once a folder"
 
 
 def test_a_long_file_is_refused_by_its_header(tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -49,10 +50,20 @@ from tqdm.auto import tqdm
 
 from nemo_desta.errors import ConfigError
 from nemo_desta.recipes.clip import audio_path, write_clip
+from nemo_desta.recipes.corpus import CorpusInfo
 from nemo_desta.recipes.plan import SPLITS, ClipPlan, plan_corpus, split_sizes
 from nemo_desta.recipes.voices import DATA_DIR
+from nemo_desta.selfgen.writer import write_json
 
-__all__ = ["load_desta_mini", "prepare_desta_mini"]
+__all__ = ["DESTA_MINI", "load_desta_mini", "prepare_desta_mini"]
+
+DESTA_MINI = CorpusInfo(
+    name="desta-mini",
+    license="Apache-2.0, as nemo_desta, which synthesises it",
+    citation="nemo_desta, recipe desta_mini; speech by eSpeak NG",
+    homepage="https://github.com/espeak-ng/espeak-ng",
+    domain="speech, sound, music",
+)
 
 Manifests = dict[str, dict[str, RecordingSet | SupervisionSet]]
 
@@ -90,6 +101,7 @@ def prepare_desta_mini(
     _write_clips(plans, output_dir, num_jobs)
     for split in (name for name, size in sizes.items() if size):
         _write_manifests(split, [plan for plan in plans if plan.split == split], output_dir)
+    write_json(output_dir / "desta-mini_corpus.json", asdict(DESTA_MINI))
     _stamp(output_dir, sizes, seed, complete=True)
     return load_desta_mini(output_dir)
 
