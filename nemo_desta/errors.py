@@ -8,6 +8,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DeSTAError",
+    "EngineDiedError",
     "ModelFetchError",
     "RecordError",
     "RenderError",
@@ -45,3 +46,7 @@ class ModelFetchError(DeSTAError, OSError):
 
 class SelfGenError(DeSTAError, RuntimeError):
     """Self-generation cannot start, continue, or finish."""
+
+
+class EngineDiedError(SelfGenError):
+    """The engine that runs the LLM broke down; a new one may do."""

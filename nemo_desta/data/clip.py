@@ -56,16 +56,21 @@ class Clip:
             return Path(self.path)
         out = folder / PurePosixPath(self.member)
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(self._read_bytes())
+        out.write_bytes(self.read_bytes())
         return out
 
-    def _read_bytes(self) -> bytes:
+    def read_bytes(self) -> bytes:
+        """The encoded bytes of the clip.
+
+        Raises:
+            AudioError: the file or the shard cannot be read, or ends too early.
+        """
         try:
-            with Path(self.path).open("rb") as shard:
-                shard.seek(self.offset)
-                data = shard.read(self.size)
+            with Path(self.path).open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size if self.member else -1)
         except OSError as err:
-            raise AudioError(f"{self}: the shard cannot be read ({err}).") from err
-        if len(data) != self.size:
+            raise AudioError(f"{self}: cannot be read ({err}).") from err
+        if self.member and len(data) != self.size:
             raise AudioError(f"{self}: the shard ends after {len(data)} of {self.size} bytes; copy it again.")
         return data

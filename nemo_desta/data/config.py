@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nemo_desta.data.source import DeSTAInputConfig
+from nemo_desta.data.source import FILE_KEYS, DeSTAInputConfig
 from nemo_desta.errors import ConfigError
 from nemo_desta.nemo_sections import DATALOADER, DATALOADERS, nemo_problems
 from nemo_desta.schema import section, unknown_keys
@@ -42,7 +42,7 @@ def resolve_data_cfg(cfg: DictConfig | dict) -> DictConfig:
     - drops what is left out (`min_tokens` of at least 1, see DeSTAConversation),
     - counts what exceeds its `max_tokens` (it becomes the `max_length` of the `desta` entries),
     - has one fixed shuffling seed for all ranks in place of NeMo's default, a random one a rank, which would repeat
-      some records and lose others (streamed tar shards: one a worker, as they need it).
+      some records and lose others (streamed tar shards and Shar: one a worker, as they need it).
 
     Raises:
         ConfigError: unknown keys or impossible values; all of them at once.
@@ -85,15 +85,16 @@ def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
         yield from unknown_keys(entry, _entry_keys(), f"{where}.input_cfg[{number}]")
         if entry.get("max_length") is None:
             entry["max_length"] = loader.get("max_tokens")
-        if (entry.get("manifest_filepath") is None) == (entry.get("tarred_filepaths") is None):
-            yield f"{where}.input_cfg[{number}] needs manifest_filepath (JSONL) or tarred_filepaths (tar shards), and not both."
+        if sum(entry.get(key) is not None for key in FILE_KEYS) != 1:
+            yield f"{where}.input_cfg[{number}] needs one of manifest_filepath (JSONL), tarred_filepaths (tar shards) and shar_path (Lhotse Shar), and not both."
         if not isinstance(entry.get("together", 1), int) or entry.get("together", 1) < 1:
             yield f"{where}.input_cfg[{number}].together must be 1 or more, it is {entry['together']!r}."
     if all(e.get("type") == "desta" for e in entries):
         loader.pop("max_tokens", None)  # counted by us; NeMo's filter would count nothing, and take groups for records
-    streamed = streaming and (loader.get("force_iterable_dataset") or any(e.get("tarred_filepaths") for e in entries))
+    shards = any(e.get("tarred_filepaths") or e.get("shar_path") for e in entries)
+    streamed = streaming and (loader.get("force_iterable_dataset") or shards)
     if streamed and loader.get("num_workers", 0) < 1:
-        yield f"{where}.num_workers must be at least 1 for tar shards: with 0, every rank would read the same stream."
+        yield f"{where}.num_workers must be at least 1 for tar shards and Shar: with 0, every rank would read the same stream."
     loader["min_tokens"] = max(1, loader.get("min_tokens") or 1)
     loader["use_multimodal_sampling"] = loader["measure_total_length"] = loader["pretokenize"] = True
     if loader.get("seed") is None:

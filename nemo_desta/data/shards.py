@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from braceexpand import braceexpand
@@ -19,7 +19,7 @@ from nemo_desta.data.clip import Clip
 from nemo_desta.errors import RecordError
 from nemo_desta.record import Record, parse_line, resolve_audio
 
-__all__ = ["expand_paths", "read_shard", "write_tar_shards"]
+__all__ = ["TarShard", "add_member", "expand_paths", "read_shard", "tar_members", "unstorable", "write_tar_shards"]
 
 
 def expand_paths(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -48,7 +48,7 @@ def read_shard(path: str | os.PathLike[str]) -> Iterator[tuple[Record, tuple[Cli
         raise RecordError(f"{path}: no such tar shard; check the path or pattern.")
     try:
         with tarfile.open(path, "r:") as shard:
-            members = _members(shard, path)
+            members = tar_members(shard, path)
             for name, member in members.items():
                 if name.endswith(".json"):
                     record = parse_line(shard.extractfile(member).read(), f"{path}:{name}")
@@ -59,7 +59,12 @@ def read_shard(path: str | os.PathLike[str]) -> Iterator[tuple[Record, tuple[Cli
         ) from err
 
 
-def _members(shard: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:
+def tar_members(shard: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]:
+    """The files of an open tar by name.
+
+    Raises:
+        RecordError: a member with an unsafe or repeated name, or of a kind other than a plain file.
+    """
     members: dict[str, tarfile.TarInfo] = {}
     for member in shard:
         name = member.name
@@ -88,7 +93,7 @@ def write_tar_shards(
     """Write records and their clips into tar shards; each shard appears whole or not at all.
 
     Args:
-        records: in the order of the shards. A clip used by several neighbouring records is stored once a shard.
+        records: in the order of the shards. A clip used by several records is stored once a shard.
         audio_root: folder to which the records' clip paths are relative; the relative path becomes the member name.
         out_pattern: with one `%d` field for the shard number, such as `train_%06d.tar`.
         shard_size: records a shard.
@@ -107,7 +112,9 @@ def write_tar_shards(
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            _write_shard(temporary, chunk, audio_root)
+            with TarShard(temporary) as shard:
+                for record in chunk:
+                    shard.add(record, lambda name, of=record: _read(resolve_audio(audio_root, name), of))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -115,16 +122,51 @@ def write_tar_shards(
     return written
 
 
-def _write_shard(path: Path, records: list[Record], audio_root: str | os.PathLike[str]) -> None:
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as shard:
-        stored: set[str] = set()
-        for number, record in enumerate(records):
-            for clip in record.audios:
-                if clip.audio not in stored:
-                    _add(shard, clip.audio, _read(resolve_audio(audio_root, clip.audio), record))
-                    stored.add(clip.audio)
-            line = json.dumps(record.to_dict(), ensure_ascii=False).encode()
-            _add(shard, f"{number:06d}.json", line)
+class TarShard:
+    """One tar shard that is being written; a context manager that closes it.
+
+    Args:
+        path: the file, replaced if it exists.
+
+    Attributes:
+        stored: clips that are in the shard.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.stored: set[str] = set()
+        self._records = 0
+        self._file = tarfile.open(path, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+
+    def __enter__(self) -> "TarShard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, record: Record, read: Callable[[str], bytes]) -> None:
+        """Append a record, and before it those of its clips that the shard lacks.
+
+        Args:
+            record: its clip paths become member names.
+            read: the bytes of a clip by its path.
+
+        Raises:
+            RecordError: a clip path cannot be a member name.
+        """
+        for name in unstorable(record):
+            raise RecordError(f"record {record.id}: clip path {name!r} cannot be the name of a clip in a tar shard.")
+        for clip in record.audios:
+            if clip.audio not in self.stored:
+                add_member(self._file, clip.audio, read(clip.audio))
+                self.stored.add(clip.audio)
+        line = json.dumps(record.to_dict(), ensure_ascii=False).encode()
+        add_member(self._file, f"{self._records:06d}.json", line)
+        self._records += 1
+
+
+def unstorable(record: Record) -> list[str]:
+    """Clip paths that would be taken for something else in a shard: records end in `.json`, folders in a slash."""
+    return [a.audio for a in record.audios if a.audio.endswith((".json", "/"))]
 
 
 def _read(path: Path, record: Record) -> bytes:
@@ -134,7 +176,8 @@ def _read(path: Path, record: Record) -> bytes:
         raise RecordError(f"record {record.id}: clip {path} cannot be read ({err.strerror}).") from err
 
 
-def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:
+def add_member(shard: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Append a plain file to an open tar."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(data), 0o644
     shard.addfile(member, io.BytesIO(data))

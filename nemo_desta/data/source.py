@@ -1,4 +1,4 @@
-"""The `input_cfg` type `desta`: records from JSONL files or tar shards as a lazy Lhotse CutSet."""
+"""The `input_cfg` type `desta`: records from JSONL files, tar shards or Lhotse Shar as a lazy Lhotse CutSet."""
 
 import os
 import random
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lhotse import CutSet
@@ -14,22 +14,29 @@ from lhotse.dataset.dataloading import resolve_seed
 
 from nemo_desta.data.clip import Clip
 from nemo_desta.data.conversation import ConversationGroup, DeSTAConversation
+from nemo_desta.data.shar import read_shar, shar_shards
 from nemo_desta.data.shards import expand_paths, read_shard
 from nemo_desta.errors import ConfigError, RecordError
 from nemo_desta.record import Record, read_records, resolve_audio
 
-__all__ = ["DeSTAInputConfig", "DeSTASource", "read_desta"]
+__all__ = ["FILE_KEYS", "DeSTAInputConfig", "DeSTASource", "read_desta"]
+
+Form = Literal["jsonl", "tar", "shar"]
+FILE_KEYS: dict[str, Form] = {"manifest_filepath": "jsonl", "tarred_filepaths": "tar", "shar_path": "shar"}
+"""The keys of an entry that name its files, and the form of those."""
 
 
 @dataclass
 class DeSTAInputConfig:
-    """One entry of `input_cfg` with `type: desta`. Exactly one of the two file keys is given."""
+    """One entry of `input_cfg` with `type: desta`. Exactly one of the three file keys is given."""
 
     type: str = "desta"
     manifest_filepath: Any = None
     """JSONL file(s) of records: a path, a list, or a pattern. Sampled in the training process, one pass an epoch."""
     tarred_filepaths: Any = None
     """Tar shard(s) as written by write_tar_shards. Streamed by the workers, without end in training."""
+    shar_path: Any = None
+    """Lhotse Shar folder(s) as written by `nemo-desta pack format=shar`. Streamed like tar shards."""
     audio_root: str | None = None
     """Folder of the clips named in a JSONL file; the file's own folder by default."""
     max_length: int | None = None
@@ -49,8 +56,8 @@ class DeSTASource:
     In a worker process of a streaming loader, shards are divided among workers and ranks: each is read once a pass.
 
     Args:
-        paths: JSONL files or tar shards.
-        tarred: whether they are tar shards.
+        paths: JSONL files, tar shards, or the cut files of Shar folders.
+        form: which of the three.
         audio_root: for JSONL, see DeSTAInputConfig.
         max_length: see DeSTAInputConfig.
         together: see DeSTAInputConfig.
@@ -61,16 +68,21 @@ class DeSTASource:
     def __init__(
         self,
         paths: list[str],
-        tarred: bool,
+        form: Form = "jsonl",
         audio_root: str | None = None,
         max_length: int | None = None,
         together: int = 1,
         shuffle: bool = False,
         seed: int | str = 0,
     ) -> None:
-        self.paths, self.tarred, self.audio_root = paths, tarred, audio_root
+        self.paths, self.form, self.audio_root = paths, form, audio_root
         self.max_length, self.together, self.shuffle, self.seed = max_length, together, shuffle, seed
         self._passes = 0
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the files are read inside the workers, each by one of them."""
+        return self.form != "jsonl"
 
     def __iter__(self) -> Iterator[DeSTAConversation | ConversationGroup]:
         paths, empty = self._own_paths(), True
@@ -94,7 +106,7 @@ class DeSTASource:
     def _own_paths(self) -> list[str]:
         paths = list(self.paths)
         worker = torch.utils.data.get_worker_info()
-        if self.tarred and worker is not None:
+        if self.streamed and worker is not None:
             rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
             parts, own = world * worker.num_workers, rank * worker.num_workers + worker.id
             if len(paths) < parts:
@@ -103,14 +115,14 @@ class DeSTASource:
                     "write smaller shards, or lower num_workers."
                 )
             paths = paths[own::parts]
-        if self.shuffle and self.tarred:
+        if self.shuffle and self.streamed:
             random.Random(resolve_seed(self.seed) + self._passes).shuffle(paths)
             self._passes += 1
         return paths
 
     def _read(self, path: str) -> Iterator[tuple[Record, tuple[Clip, ...]]]:
-        if self.tarred:
-            yield from read_shard(path)
+        if self.streamed:
+            yield from read_shard(path) if self.form == "tar" else read_shar(path)
             return
         root = self.audio_root or Path(path).parent
         for record in read_records(path):
@@ -125,19 +137,22 @@ def read_desta(config: Mapping[str, Any]) -> tuple[CutSet, bool]:
     """NeMo's parser for one `input_cfg` entry.
 
     Returns:
-        The conversations, and whether they are to be streamed inside the workers (tar shards).
+        The conversations, and whether they are to be streamed inside the workers (tar shards, Shar).
 
     Raises:
-        ConfigError: neither or both of the file keys are given.
+        ConfigError: none or several of the file keys are given.
+        RecordError: a Shar folder is missing or holds no cuts.
     """
-    manifest, tarred = config.get("manifest_filepath"), config.get("tarred_filepaths")
-    if (manifest is None) == (tarred is None):
+    given = [key for key in FILE_KEYS if config.get(key) is not None]
+    if len(given) != 1:
         raise ConfigError(
-            "an input_cfg entry of type desta needs manifest_filepath (JSONL) or tarred_filepaths (tar), not both."
+            "an input_cfg entry of type desta needs one of manifest_filepath (JSONL), tarred_filepaths (tar) and shar_path "
+            f"(Lhotse Shar), and not both; given: {', '.join(given) or 'none'}."
         )
+    paths = expand_paths(config[given[0]])
     source = DeSTASource(
-        expand_paths(manifest if tarred is None else tarred),
-        tarred=tarred is not None,
+        shar_shards(paths) if given == ["shar_path"] else paths,
+        form=FILE_KEYS[given[0]],
         audio_root=config.get("audio_root"),
         max_length=config.get("max_length"),
         together=config.get("together", 1),
@@ -145,7 +160,7 @@ def read_desta(config: Mapping[str, Any]) -> tuple[CutSet, bool]:
         seed=config.get("shard_seed", 0),
     )
     cuts = CutSet(source)
-    endless = tarred is not None or config.get("force_iterable_dataset", False)
+    endless = source.streamed or config.get("force_iterable_dataset", False)
     if endless and not config.get("force_finite", False):
         cuts = cuts.repeat(preserve_id=True)
-    return cuts, tarred is not None
+    return cuts, source.streamed

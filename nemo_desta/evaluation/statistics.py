@@ -1,14 +1,13 @@
-"""Accuracy, AUC and bootstrap intervals. NumPy only.
+"""Accuracy and AUC, and the intervals of proportions. NumPy only.
 
-Every statistic takes `weights`, how often each item counts, so that all bootstrap resamples are computed at once:
-a resample is a row of counts (Efron's bootstrap; percentile intervals).
+Every statistic takes `weights`, how often each item counts, for the bootstrap (see `nemo_desta.bootstrap`).
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from math import sqrt
 
 import numpy as np
+
+from nemo_desta.bootstrap import Interval, bootstrap_interval, ratio, resample_counts
 
 __all__ = [
     "Interval",
@@ -21,48 +20,7 @@ __all__ = [
     "wilson_interval",
 ]
 
-NUM_RESAMPLES = 2000
 _Z95 = 1.959964
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value and its 95 % confidence interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, float | None]:
-        """For JSON, which has no NaN: None in its place."""
-        return {k: None if np.isnan(v) else float(v) for k, v in asdict(self).items()}
-
-
-def resample_counts(num_items: int, seed: int = 0, num_resamples: int = NUM_RESAMPLES) -> np.ndarray:
-    """How often each item is drawn in each resample: int64 (num_resamples, num_items), rows sum to `num_items`."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num_resamples)
-
-
-def bootstrap_interval(
-    statistic: Callable[[np.ndarray], np.ndarray], num_items: int, seed: int = 0, num_resamples: int = NUM_RESAMPLES
-) -> Interval:
-    """Percentile interval over items (clips).
-
-    Args:
-        statistic: weights (R, num_items) to values (R,); NaN where a resample does not define it, left out then.
-        num_items: how many items there are. None gives NaN.
-        seed: of the resampling; two statistics with one seed see the same resamples.
-    """
-    if num_items == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    value = float(statistic(np.ones((1, num_items)))[0])
-    values = statistic(resample_counts(num_items, seed, num_resamples).astype(float))
-    values = values[~np.isnan(values)]
-    if np.isnan(value) or len(values) == 0:
-        return Interval(value, np.nan, np.nan)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(value, float(low), float(high))
 
 
 def wilson_interval(num_right: int, num_items: int) -> Interval:
@@ -73,11 +31,6 @@ def wilson_interval(num_right: int, num_items: int) -> Interval:
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return Interval(p, max(0.0, middle - half), min(1.0, middle + half))
-
-
-def ratio(numerator: np.ndarray, denominator: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted sum over weighted sum, (R,): a mean over tokens when items are clips with several tokens each."""
-    return (weights @ numerator) / (weights @ denominator)
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -32,8 +32,12 @@ class SelfGenConfig:
     """`i/n`: work on the i-th of n equal parts of the cuts, counted from 0; None: on all of them."""
     audio_root: str | None = None
     """Data root: audio paths are written relative to it. None: the folder of the first manifest."""
+    engine: Literal["local", "ray"] = "local"
+    """Where the work is done: in this process, or spread over a Ray cluster."""
+    ray: dict[str, Any] = field(default_factory=dict)
+    """With engine=ray: which cluster, how many workers; see cluster.RayOptions."""
     backend: dict[str, Any] = field(default_factory=lambda: {"name": "hf"})
-    """Engine that runs the LLM, and that engine's settings: see conf/backend/ and backends.options."""
+    """What runs the LLM, and its settings: see conf/backend/ and backends.options."""
     llm: str = "pypi:smollm2-135m-instruct"
     """The backbone: path, hub id or pypi: name. It must be the one that is trained later."""
     seed: int = 0
@@ -64,6 +68,8 @@ class SelfGenConfig:
     """Rows between two fsyncs."""
     max_failed: float = 0.05
     """Share of failed rows above which the run stops."""
+    review: dict[str, Any] = field(default_factory=dict)
+    """Judging and rephrasing of responses by an LLM: see review.ReviewOptions; empty: neither."""
     progress: bool = True
     """Show a bar with the time left."""
 
@@ -106,6 +112,10 @@ class SelfGenConfig:
             wrong.append(f"name={self.name!r} must be a plain file stem")
         if self.shard is not None and not _is_shard(self.shard):
             wrong.append(f"shard={self.shard!r} must be i/n with 0 <= i < n, such as 0/8 for the first of eight")
+        if self.engine not in ("local", "ray"):
+            wrong.append(f"engine={self.engine!r} must be local or ray")
+        if self.engine == "ray" and self.shard is not None:
+            wrong.append(f"shard={self.shard!r} is for processes without Ray; engine=ray deals out shards by itself")
         if wrong:
             raise ConfigError("self-generation: " + "; ".join(wrong) + ".")
         return self

@@ -9,8 +9,8 @@ run makes the same batches again that it had not finished, so its rows equal tho
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from nemo_desta import __version__
 from nemo_desta.errors import RenderError, SelfGenError
 from nemo_desta.selfgen.backends import Backend, Generation, Sampling
 from nemo_desta.selfgen.backends.options import BackendOptions, backend_options
+from nemo_desta.selfgen.closing import DuplicateOptions, corpora_of, finish
 from nemo_desta.selfgen.config import SelfGenConfig, find_config, load_yaml
 from nemo_desta.selfgen.filters import ResponseFilter
 from nemo_desta.selfgen.plan import CutSource
 from nemo_desta.selfgen.prompts import stable_hash
+from nemo_desta.selfgen.review import Outcome, Reviewer, ReviewOptions
 from nemo_desta.selfgen.rows import Row, RowMaker
 from nemo_desta.selfgen.summary import Summary
 from nemo_desta.selfgen.writer import WorkLog, check_manifest, lock_directory, seal, write_json
@@ -75,25 +77,51 @@ def run_selfgen(
     paths = [str(cuts)] if isinstance(cuts, str | Path) else [str(c) for c in cuts]
     config = SelfGenConfig(cuts=paths, output_dir=str(output_dir), **settings).checked()
     engine = backend_options(backend) if isinstance(backend, str | Mapping) else backend
+    if config.engine == "ray":
+        from nemo_desta.selfgen.cluster import run_on_ray
+
+        return run_on_ray(config, engine)
     with lock_directory(Path(config.output_dir), config.suffix):
-        return _Run(config, engine).execute()
+        return Run(config, engine).execute()
 
 
-class _Run:
-    """One execution over one locked output directory."""
+class Run:
+    """One execution over one output directory, or one shard of it, that the caller has locked.
 
-    def __init__(self, config: SelfGenConfig, backend: BackendOptions | Backend) -> None:
+    Args:
+        config: checked.
+        backend: the engine's settings, which load it when it is needed, or the engine.
+        loaded: the engine of these settings, if it is loaded already.
+        source: of the cuts, if they were looked through already.
+        advance: told how many rows more are done; None: a bar on the console.
+    """
+
+    def __init__(
+        self,
+        config: SelfGenConfig,
+        backend: BackendOptions | Backend,
+        loaded: Backend | None = None,
+        source: CutSource | None = None,
+        advance: Callable[[int], Any] | None = None,
+    ) -> None:
         self.config = config
+        self.advance = advance
         self.options = backend if isinstance(backend, BackendOptions) else None
         self.make_row = RowMaker(config)
-        self.filter = ResponseFilter(load_yaml(find_config("filters", config.filter_config)))
         self.sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
+        rules, self.review_options = (
+            load_yaml(find_config("filters", config.filter_config)),
+            ReviewOptions.parse(config.review),
+        )
+        self.duplicates = DuplicateOptions.parse(rules["duplicates"]) if rules.get("duplicates") else None
+        self.review = Reviewer(ResponseFilter(rules), self.review_options, lambda: self.backend, self.sampling)
         self._sampling = asdict(self.sampling)
-        self.source = CutSource(config.cuts)
+        self.source = source or CutSource(config.cuts)
         number, of = config.part
         self.span = (number * len(self.source) // of, (number + 1) * len(self.source) // of)  # cuts of this shard
         self.total = (self.span[1] - self.span[0]) * config.prompts_per_cut
-        self._backend = None if self.options else backend
+        self.loaded = loaded if self.options else backend
+        self.engine = self.options.name if self.options else "custom"
         self.output = Path(config.output_dir)
         self.targets = {
             "ok": self.output / f"{config.stem}.jsonl",
@@ -106,18 +134,28 @@ class _Run:
     @property
     def backend(self) -> Backend:
         """Loaded when first needed: finding out that all is done needs no LLM."""
-        if self._backend is None:
-            self._backend = self.options.build(self.config.llm, self.config.max_prompt_tokens)
-        return self._backend
+        if self.loaded is None:
+            self.loaded = self.options.build(self.config.llm, self.config.max_prompt_tokens)
+        return self.loaded
+
+    def check_directory(self) -> None:
+        """Begin the output directory, or see that it was begun with this configuration.
+
+        Raises:
+            SelfGenError: it was begun with another one.
+        """
+        check_manifest(self.output / "manifest.json", self._fixed())
 
     def execute(self) -> Summary:
-        check_manifest(self.output / "manifest.json", self._fixed())
+        self.check_directory()
         log_path = self.output / ".work" / f"{self.config.stem}.log"
         merged, own = self.output / "summary.json", self.output / f"summary{self.config.suffix}.json"
         summary_path = merged if merged.is_file() else own
         if summary_path.is_file() and (summary_path != own or self.targets["ok"].is_file()):
             log_path.unlink(missing_ok=True)
-            return Summary(**{**json.loads(summary_path.read_text(encoding="utf-8")), "new_rows": 0, "new_tokens": 0})
+            summary = self._closed(Summary(**json.loads(summary_path.read_text(encoding="utf-8"))))
+            return replace(summary, new_rows=0, new_tokens=0)
+        write_json(self.output / "corpora.json", corpora_of(self.config.cuts))
         started = time.monotonic()
         log = WorkLog(log_path, self.config.sync_every)
         if log.damaged:
@@ -137,7 +175,11 @@ class _Run:
         )  # fmt: skip
         write_json(summary_path, asdict(summary))
         log_path.unlink()
-        return summary
+        return self._closed(summary)
+
+    def _closed(self, summary: Summary) -> Summary:
+        """After the closing pass, which shards leave to their merge."""
+        return finish(self.output) if self.config.shard is None else summary
 
     def _fixed(self) -> dict[str, Any]:
         """What the rows depend on."""
@@ -146,13 +188,17 @@ class _Run:
             f"{k}:{n}": stable_hash(find_config(k, n).read_text(encoding="utf-8"))
             for k, n in [("seed", c.seed_config), ("filters", c.filter_config), *(("prompts", p) for p in c.pools)]
         }
+        if self.review_options.active:
+            template = self.review_options.template
+            files[f"judge:{template}"] = stable_hash(find_config("judge", template).read_text(encoding="utf-8"))
         return {
-            "llm": c.llm if self.options else self._backend.id, "backend": self._identity(),
+            "llm": c.llm if self.options else self.loaded.id, "backend": self._identity(),
             "sampling": self._sampling, "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,
             "kind_weights": c.kind_weights, "system_prompts": self.make_row.system.texts, "files": files, "name": c.name, "dataset": c.dataset,
             "audio_root": c.audio_root, "max_prompt_tokens": c.max_prompt_tokens,
             "input": {"cuts": len(self.source), "fingerprint": self.source.fingerprint}, "version": __version__,
-            "num_shards": c.part[1],
+            "num_shards": c.part[1], "review": asdict(self.review_options),
+            "duplicates": self.duplicates and asdict(self.duplicates),
         }  # fmt: skip
 
     def _identity(self) -> dict[str, Any]:
@@ -179,17 +225,18 @@ class _Run:
             total=self.total, unit="row", desc="self-generation", disable=not self.config.progress, mininterval=1.0
         )
         with bar:
+            advance = self.advance or bar.update
             while window := list(islice(pairs, _WINDOW_BATCHES * self.config.batch_size)):
                 ids = [f"{name}-{draw}" for name, _, draw in window]
                 if all(i in log.done and i not in log.failed for i in ids):
                     self.seen += len(ids)
-                    bar.update(len(ids))
+                    advance(len(ids))
                     continue
-                self._window([self.make_row(*w) for w in window], log, bar)
+                self._window([self.make_row(*w) for w in window], log, advance)
                 log.sync()
                 self._check_failures()
 
-    def _window(self, rows: list[Row], log: WorkLog, bar: tqdm) -> None:
+    def _window(self, rows: list[Row], log: WorkLog, advance: Callable[[int], Any]) -> None:
         measured = []
         for row in rows:
             error, length = row.error, 0
@@ -201,8 +248,8 @@ class _Run:
             if error is None:
                 measured.append((length, row))
             else:
-                self._store(log, row, Generation(error=error))
-                bar.update()
+                self._store(log, row, Outcome(Generation(error=error), error))
+                advance(1)
         measured.sort(key=lambda x: x[0])  # stable: equal lengths stay in input order
         size = self.config.batch_size
         for start in range(0, len(measured), size):
@@ -213,28 +260,26 @@ class _Run:
                     raise SelfGenError(
                         f"backend {self.backend.id}: {len(answers)} responses to {len(batch)} requests; it must give one each."
                     )
-                for row, answer in zip(batch, answers, strict=True):
-                    self._store(log, row, answer)
-            bar.update(len(batch))
+                for row, outcome in zip(batch, self.review(batch, answers), strict=True):
+                    self._store(log, row, outcome)
+            advance(len(batch))
         self.seen += len(rows)
 
-    def _store(self, log: WorkLog, row: Row, answer: Generation) -> None:
+    def _store(self, log: WorkLog, row: Row, outcome: Outcome) -> None:
+        answer = outcome.answer
         if answer.error is not None:
-            status, reason = "failed", answer.error
             self.failed += 1
-            self.last_error = answer.error
-        else:
-            reason = self.filter(answer.text, answer.finish_reason, row.seed.attributes, row.prompt.about)
-            status = "ok" if reason is None else "filtered"
+            self.last_error = outcome.reason
         record = {**row.record.to_dict(), "response": answer.text}
         if answer.error is None:
             c = self.config
             record["provenance"] = {
                 **row.provenance, "backbone": self.backend.id, "backbone_revision": self.backend.revision,
-                "sampling": self._sampling, "seed": c.seed, "recipe": c.dataset, "package_version": __version__,
-                "finish_reason": answer.finish_reason, "num_tokens": answer.num_tokens,
+                "engine": self.engine, "sampling": self._sampling, "seed": c.seed, "recipe": c.dataset,
+                "package_version": __version__, "finish_reason": answer.finish_reason, "num_tokens": answer.num_tokens,
+                **outcome.provenance,
             }  # fmt: skip
-        if log.append({"id": row.id, "status": status, "reason": reason, "record": record}):
+        if log.append({"id": row.id, "status": outcome.status, "reason": outcome.reason, "record": record}):
             self.new_rows += 1
             self.new_tokens += answer.num_tokens
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from nemo_desta.errors import SelfGenError
+from nemo_desta.selfgen.closing import finish
 from nemo_desta.selfgen.summary import Summary
 from nemo_desta.selfgen.writer import lock_directory, sync_folder, write_json
 
@@ -39,7 +40,7 @@ def merge_shards(output_dir: str | Path) -> Summary:
             write_json(done, asdict(_merge(folder, name, of, manifest["input"]["cuts"] * manifest["prompts_per_cut"])))
         for number in range(of if of > 1 else 0):
             _remove(folder, name, f"-{number:05d}-of-{of:05d}")
-        return Summary(**json.loads(done.read_text(encoding="utf-8")))
+        return finish(folder)
 
 
 def _merge(folder: Path, name: str, of: int, expected: int) -> Summary:

@@ -72,16 +72,16 @@ class RowMaker:
         if prompt is None:
             error = f"cut {cut.id!r}: no prompt of the pools fits domain {seed.domain} with {sorted(seed.attributes)}"
             return Row(row_id, empty, seed=seed, error=error)
-        return self._asked(row_id, name, draw, audio, seed, prompt)
+        return self._asked(row_id, name, draw, audio, seed, prompt, round(cut.duration, 3))
 
-    def _asked(self, row_id: str, name: str, draw: int, audio: str, seed: Seed, prompt: Prompt) -> Row:
+    def _asked(self, row_id: str, name: str, draw: int, audio: str, seed: Seed, prompt: Prompt, duration: float) -> Row:
         system_id, system = self.system.choose(self.seed, name, draw)
         content = f"<start_audio>{AUDIO_LOCATOR}<end_audio>\n\n{prompt.text}"
         user = Message("user", content, (AudioRef(audio, seed.transcript),))
         messages = ((Message("system", system),) if system else ()) + (user,)
         provenance = {
             "cut": name, "draw": draw, "pool": prompt.id.split("/")[0], "prompt_id": prompt.id, "kind": prompt.kind,
-            "about": prompt.about, "system_prompt_id": system_id, "domain": seed.domain,
+            "about": prompt.about, "system_prompt_id": system_id, "domain": seed.domain, "duration": duration,
         }  # fmt: skip
         return Row(
             row_id,

@@ -15,6 +15,7 @@ class Summary:
         unknown_fields: metadata fields that the seed mapping does not know, with counts.
         seconds: of this process (a resumed run counts its own part); new_rows and new_tokens likewise.
         path: the finished records.
+        finished: whether duplicates are set apart and report and card are written; never true of a single shard.
     """
 
     total: int
@@ -27,6 +28,7 @@ class Summary:
     new_rows: int
     new_tokens: int
     path: str
+    finished: bool = False
 
     def __str__(self) -> str:
         rate = (

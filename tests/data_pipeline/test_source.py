@@ -34,8 +34,8 @@ def test_shards_give_back_records_and_samples(corpus):
     records = list(read_records(corpus / "train.jsonl"))
     shards = write_tar_shards(records, corpus, str(corpus / "shards" / "s_%03d.tar"), shard_size=5)
     assert [p.name for p in shards] == ["s_000.tar", "s_001.tar", "s_002.tar"]
-    plain = list(DeSTASource([str(corpus / "train.jsonl")], tarred=False))
-    tarred = list(DeSTASource(expand_paths(str(corpus / "shards" / "s__OP_000..002_CL_.tar")), tarred=True))
+    plain = list(DeSTASource([str(corpus / "train.jsonl")]))
+    tarred = list(DeSTASource(expand_paths(str(corpus / "shards" / "s__OP_000..002_CL_.tar")), form="tar"))
     assert [c.record for c in tarred] == [c.record for c in plain] == records
     for a, b in zip(plain, tarred, strict=True):
         np.testing.assert_array_equal(a.clips[0].load(), b.clips[0].load())
@@ -102,20 +102,20 @@ def test_what_is_no_tar_is_refused(tmp_path, content):
 def test_malformed_json_names_file_and_line(tmp_path):
     (tmp_path / "t.jsonl").write_bytes(line() + b"\n{oops\n")
     with pytest.raises(RecordError, match=r"t\.jsonl:2"):
-        list(DeSTASource([str(tmp_path / "t.jsonl")], tarred=False))
+        list(DeSTASource([str(tmp_path / "t.jsonl")]))
 
 
 @pytest.mark.parametrize("audio", ["../secret.wav", "/etc/passwd"])
 def test_clip_paths_cannot_leave_the_root(tmp_path, audio):
     (tmp_path / "t.jsonl").write_bytes(line(audio))
     with pytest.raises(RecordError, match=r"t\.jsonl.*r0.*leaves the data root"):
-        list(DeSTASource([str(tmp_path / "t.jsonl")], tarred=False))
+        list(DeSTASource([str(tmp_path / "t.jsonl")]))
 
 
 def test_audio_root_is_honoured(tmp_path):
     tone(tmp_path / "audio" / "a.wav", 300)
     write_records(tmp_path / "lists" / "t.jsonl", [record(0, "a.wav")])
-    (example,) = DeSTASource([str(tmp_path / "lists" / "t.jsonl")], tarred=False, audio_root=str(tmp_path / "audio"))
+    (example,) = DeSTASource([str(tmp_path / "lists" / "t.jsonl")], audio_root=str(tmp_path / "audio"))
     assert len(example.clips[0].load()) == 3200
 
 
@@ -128,7 +128,7 @@ def test_exactly_one_file_key(tmp_path):
 def test_empty_manifest_is_an_error(tmp_path):
     (tmp_path / "t.jsonl").touch()
     with pytest.raises(RecordError, match="no record"):
-        list(DeSTASource([str(tmp_path / "t.jsonl")], tarred=False))
+        list(DeSTASource([str(tmp_path / "t.jsonl")]))
 
 
 def test_official_fields_are_enough(tmp_path):
@@ -141,13 +141,13 @@ def test_official_fields_are_enough(tmp_path):
         "response": "r",
     }
     (tmp_path / "t.jsonl").write_text(json.dumps(row))
-    (example,) = DeSTASource([str(tmp_path / "t.jsonl")], tarred=False)
+    (example,) = DeSTASource([str(tmp_path / "t.jsonl")])
     assert example.id == "7" and example.clips == ()
 
 
 def test_shard_order_changes_with_the_pass_and_spares_the_list(corpus):
     records = list(read_records(corpus / "train.jsonl"))
     paths = [str(p) for p in write_tar_shards(records, corpus, str(corpus / "s_%02d.tar"), shard_size=1)]
-    source = DeSTASource(paths, tarred=True, shuffle=True, seed=3)
+    source = DeSTASource(paths, form="tar", shuffle=True, seed=3)
     first, second = ([c.id for c in source] for _ in range(2))
     assert first != second and sorted(first) == sorted(second) and source.paths == paths

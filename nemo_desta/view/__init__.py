@@ -1,0 +1,1 @@
+"""One HTML page of sampled records with their audio: `nemo-desta view`."""
