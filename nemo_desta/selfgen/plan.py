@@ -75,8 +75,8 @@ class CutSource:
         return f"{cut.id}@{stable_hash(str(audio), round(getattr(cut, 'start', 0.0), 3), round(cut.duration, 3)):016x}"
 
 
-def audio_path(cut: Any, root: Path) -> str:
-    """Path of a cut's audio file relative to the data root, with forward slashes.
+def audio_path(cut: Any, root: str | os.PathLike[str]) -> str:
+    """Path of a cut's audio file relative to the data root (an absolute path), with forward slashes.
 
     Raises:
         SelfGenError: the cut is not one whole, unchanged audio file, or the file is missing or outside the root.
@@ -88,7 +88,7 @@ def audio_path(cut: Any, root: Path) -> str:
         raise SelfGenError("it is a part of its recording; write the parts as files first (CutSet.save_audios)")
     if any(_name_of(t) != "Resample" for t in recording.transforms or ()):
         raise SelfGenError("its recording is changed on the fly; write the audio first (CutSet.save_audios)")
-    source, base = recording.sources[0].source, os.path.abspath(root)
+    source, base = recording.sources[0].source, os.fspath(root)
     tried = [os.path.abspath(p) for p in ((source,) if os.path.isabs(source) else (os.path.join(base, source), source))]
     file = next((p for p in tried if os.path.isfile(p)), None)
     if file is None:

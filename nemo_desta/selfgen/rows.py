@@ -1,5 +1,6 @@
 """From a cut and a draw to what is asked of the LLM: pure functions of the configuration, the cut and the draw."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class RowMaker:
 
     def __init__(self, config: SelfGenConfig) -> None:
         self.seed, self.dataset = config.seed, config.dataset
-        self.root = Path(config.audio_root or Path(config.cuts[0]).parent)
+        self.root = os.path.abspath(config.audio_root or Path(config.cuts[0]).parent)
         self.formatter = SeedFormatter.from_yaml(find_config("seed", config.seed_config))
         self.pool = PromptPool.from_yaml([find_config("prompts", p) for p in config.pools], config.kind_weights)
         self.system = SystemPrompts.from_yaml(find_config("prompts", "system"), config.system_prompts)

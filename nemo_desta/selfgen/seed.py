@@ -216,7 +216,8 @@ class SeedFormatter:
 
     def _words(self, attributes: Mapping[str, str], duration: float | None, speaker: str | None) -> list[str]:
         out = [f"{self._speaker_name}: {_LINE_BREAKS.sub(' ', speaker)}"] if speaker else []
-        out += [f"{rule.name}: {attributes[rule.field]}" for rule in self.rules if rule.field in attributes]
+        ordered = sorted(self._by_field[name] for name in attributes)
+        out += [f"{rule.name}: {attributes[rule.field]}" for _, rule in ordered]
         if duration is not None and self._duration is not None:
             out.append(f"{self._duration.name}: {self._duration.render(duration)}")
         return out
