@@ -11,7 +11,7 @@ from nemo_desta.errors import SelfGenError
 from nemo_desta.selfgen.manifests import Unreadable, cut_ids, read_cuts
 from nemo_desta.selfgen.prompts import stable_hash
 
-__all__ = ["CutSource", "audio_path"]
+__all__ = ["CutSource", "audio_path", "find_audio"]
 
 _EDGE = 0.01  # seconds by which a cut may miss its recording's end, rounding of durations
 
@@ -88,15 +88,28 @@ def audio_path(cut: Any, root: str | os.PathLike[str]) -> str:
         raise SelfGenError("it is a part of its recording; write the parts as files first (CutSet.save_audios)")
     if any(_name_of(t) != "Resample" for t in recording.transforms or ()):
         raise SelfGenError("its recording is changed on the fly; write the audio first (CutSet.save_audios)")
-    source, base = recording.sources[0].source, os.fspath(root)
-    tried = [os.path.abspath(p) for p in ((source,) if os.path.isabs(source) else (os.path.join(base, source), source))]
+    base = os.fspath(root).rstrip(os.sep)
+    return find_audio(recording.sources[0].source, base)[len(base) + 1 :].replace(os.sep, "/")
+
+
+def find_audio(source: str, root: str) -> str:
+    """The file that a manifest speaks of, below the root: as it stands if absolute, else relative to the root or, in
+    manifests made here, to the working directory.
+
+    Args:
+        source: of the recording.
+        root: absolute path.
+
+    Raises:
+        SelfGenError: no such file, or it is outside the root.
+    """
+    tried = [os.path.abspath(p) for p in ((source,) if os.path.isabs(source) else (os.path.join(root, source), source))]
     file = next((p for p in tried if os.path.isfile(p)), None)
     if file is None:
-        raise SelfGenError(f"no audio file at {' or '.join(tried)}")
-    inside = base.rstrip(os.sep) + os.sep
-    if not file.startswith(inside):
+        raise SelfGenError(f"no audio file at {' or '.join(tried)}; give audio_root=<folder of the audio>")
+    if not file.startswith(root.rstrip(os.sep) + os.sep):
         raise SelfGenError(f"{file} is outside the data root {root}; give audio_root=<a folder above all audio>")
-    return file[len(inside) :].replace(os.sep, "/")
+    return file
 
 
 def _name_of(transform: Any) -> str:
