@@ -28,7 +28,7 @@ AUDIO_LOCATOR = "<|AUDIO|>"
 ROLES = ("system", "user", "assistant")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioRef:
     """One clip of a message: `audio` is a path (relative to the data root in files),
     `text` its transcript, " " when nothing is spoken, None when it is still to be transcribed."""
@@ -37,7 +37,7 @@ class AudioRef:
     text: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn. Each locator in `content` has one entry in `audios`, in order."""
 
@@ -52,7 +52,7 @@ class Message:
         return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One training example; see docs/data.md for a real one.
 

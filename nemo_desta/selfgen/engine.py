@@ -6,6 +6,7 @@ Rows are worked on in windows of fixed size, sorted by length inside, in batches
 run makes the same batches again that it had not finished, so its rows equal those of an uninterrupted one.
 """
 
+import gc
 import json
 import logging
 import time
@@ -160,10 +161,12 @@ class Run:
         log = WorkLog(log_path, self.config.sync_every)
         if log.damaged:
             _log.warning("%s: %d damaged lines skipped; their rows are made again.", log_path, log.damaged)
+        gc.freeze()  # modules and pools stay; looking through them again every few hundred rows took a sixth of the time
         try:
             self._work(log)
             counts, reasons = seal(log, self._row_ids, self.targets)
         finally:
+            gc.unfreeze()
             log.close()
         if sum(counts.values()) != self.total:
             raise SelfGenError(

@@ -67,7 +67,7 @@ class ReviewOptions:
         return self.judge or self.rephrase
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What becomes of a row.
 

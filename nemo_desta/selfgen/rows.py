@@ -17,7 +17,7 @@ from nemo_desta.selfgen.seed import Seed, SeedFormatter
 __all__ = ["Row", "RowMaker"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row before its response.
 

@@ -64,7 +64,7 @@ class FieldRule:
         return text if self.keep_case else text[:1].upper() + text[1:]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seed:
     """What is known about one cut.
 

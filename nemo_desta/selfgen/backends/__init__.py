@@ -18,7 +18,7 @@ class Sampling:
     max_new_tokens: int = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One response to write.
 
@@ -35,7 +35,7 @@ class Request:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Generation:
     """A response, why it ended ("stop", or "length" when cut at max_new_tokens), and its tokens; or an error."""
 
