@@ -175,6 +175,7 @@ class Run:
         summary = Summary(
             self.total, counts["ok"], counts["filtered"], counts["failed"], reasons, dict(self.make_row.formatter.unknown),
             round(time.monotonic() - started, 3), self.new_rows, self.new_tokens, str(self.targets["ok"]),
+            self.make_row.unused_fields() if self.new_rows == self.total else [],
         )  # fmt: skip
         write_json(summary_path, asdict(summary))
         log_path.unlink()

@@ -71,7 +71,10 @@ def _sum(summaries: list[Summary], path: str) -> Summary:
     fields = ("total", "ok", "filtered", "failed", "seconds", "new_rows", "new_tokens")
     sums = {k: sum(getattr(s, k) for s in summaries) for k in fields}
     sums["seconds"] = round(sums["seconds"], 3)
-    return replace(summaries[0], **sums, reasons=dict(reasons), unknown_fields=dict(unknown), path=path)
+    unused = [name for name in summaries[0].unused_fields if all(name in s.unused_fields for s in summaries)]
+    return replace(
+        summaries[0], **sums, reasons=dict(reasons), unknown_fields=dict(unknown), path=path, unused_fields=unused
+    )
 
 
 def _join(parts: list[Path], target: Path, count: int) -> None:

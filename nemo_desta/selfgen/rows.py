@@ -52,6 +52,7 @@ class RowMaker:
     def __init__(self, config: SelfGenConfig) -> None:
         self.seed, self.dataset = config.seed, config.dataset
         self.root = os.path.abspath(config.audio_root or Path(config.cuts[0]).parent)
+        self._own_mapping = Path(config.seed_config).suffix in {".yaml", ".yml"}
         self.formatter = SeedFormatter.from_yaml(find_config("seed", config.seed_config))
         self.pool = PromptPool.from_yaml([find_config("prompts", p) for p in config.pools], config.kind_weights)
         self.system = SystemPrompts.from_yaml(find_config("prompts", "system"), config.system_prompts)
@@ -74,6 +75,10 @@ class RowMaker:
             error = f"cut {cut.id!r}: no prompt of the pools fits domain {seed.domain} with {sorted(seed.attributes)}"
             return Row(row_id, empty, seed=seed, error=error)
         return self._asked(row_id, name, draw, audio, seed, prompt, round(cut.duration, 3))
+
+    def unused_fields(self) -> list[str]:
+        """Fields that the user's own mapping names and no cut has had; the shipped mappings name those of many corpora."""
+        return self.formatter.unused if self._own_mapping else []
 
     def _asked(self, row_id: str, name: str, draw: int, audio: str, seed: Seed, prompt: Prompt, duration: float) -> Row:
         system_id, system = self.system.choose(self.seed, name, draw)

@@ -137,11 +137,17 @@ class SeedFormatter:
         )
         self._silent = {self._domain_field, *(config.get("ignore") or ())}
         self.unknown: Counter[str] = Counter()
+        self._unused = set(self._by_field)
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> "SeedFormatter":
         """Read the mapping from a YAML file."""
         return cls(load_yaml(path))
+
+    @property
+    def unused(self) -> list[str]:
+        """Fields of the mapping that no cut has had so far, in its order."""
+        return [rule.field for rule in self.rules if rule.field in self._unused and rule.field not in _STANDARD]
 
     def __call__(self, cut: Any) -> Seed:
         """Describe one Lhotse cut.
@@ -204,6 +210,7 @@ class SeedFormatter:
                 self.unknown[name] += 1
         out = {}
         for _, rule in sorted(known):
+            self._unused.discard(rule.field)
             try:
                 words = rule.render(fields[rule.field])
             except TypeError as err:

@@ -1,6 +1,8 @@
 """What a run of self-generation did."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from nemo_desta.schema import suggest
 
 __all__ = ["Summary"]
 
@@ -15,6 +17,7 @@ class Summary:
         unknown_fields: metadata fields that the seed mapping does not know, with counts.
         seconds: of this process (a resumed run counts its own part); new_rows and new_tokens likewise.
         path: the finished records.
+        unused_fields: those of a mapping of the user's own that no cut has; told by a run that made all its rows.
         finished: whether duplicates are set apart and report and card are written; never true of a single shard.
     """
 
@@ -28,6 +31,7 @@ class Summary:
     new_rows: int
     new_tokens: int
     path: str
+    unused_fields: list[str] = field(default_factory=list)
     finished: bool = False
 
     def __str__(self) -> str:
@@ -45,4 +49,7 @@ class Summary:
         ]
         if self.unknown_fields:
             lines.append(f"fields the seed mapping does not know (left out): {', '.join(sorted(self.unknown_fields))}")
+        if self.unused_fields:
+            hints = [f"{name}{suggest(name, self.unknown_fields)}" for name in self.unused_fields]
+            lines.append(f"fields of the seed mapping that no cut has: {', '.join(hints)}")
         return "\n".join(lines)

@@ -176,6 +176,18 @@ def test_a_bad_cut_fails_its_own_rows_and_no_other(tmp_path, spoil, problem):
     assert all(problem in row["reason"] for row in failed)
 
 
+def test_fields_of_an_own_mapping_that_no_cut_has_are_told(tmp_path):
+    cuts, mapping = write_corpus(tmp_path / "data", 6), tmp_path / "mine.yaml"
+    mapping.write_text(
+        "fields: [{field: noize, name: Noise}, {field: gender, name: Gender}, {field: instrument, name: I}]"
+    )
+    summary = run_selfgen(cuts, tmp_path / "out", backend=FakeBackend(), seed_config=str(mapping), **OPTIONS)
+    assert summary.unused_fields == ["noize"]
+    assert "fields of the seed mapping that no cut has: noize; did you mean 'noise'?" in str(summary)
+    shipped = run_selfgen(cuts, tmp_path / "out2", backend=FakeBackend(), **OPTIONS)
+    assert shipped.unused_fields == [], "the shipped mapping is made for many corpora"
+
+
 def test_a_line_that_is_no_json_is_named(tmp_path):
     cuts = write_corpus(tmp_path / "data", 3)
     cuts.write_text(cuts.read_text().replace('"id": "cut1"', '"id": cut1', 1))
