@@ -58,7 +58,7 @@ INSTALL_REQUIRES = [
     "transformers>=5.18,<6",
 ]
 
-RAY = ["ray[data]>=2.50,<3"]
+RAY = ["ray[data]>=2.60,<3"]
 EXTRAS = {
     "ray": RAY,
     "vllm": ["vllm>=0.32,<0.33"],  # the line that goes with torch 2.13 and transformers 5.18
