@@ -74,7 +74,9 @@ def read_clips(
     for name, cut in CutSource([Path(m) for m in manifests]):
         seed = describe(cut)
         attributes = {**_stated(cut), "domain": seed.domain}
-        clips.append(EvalClip(name, audio_path(cut, os.path.abspath(audio_root)), seed.transcript, seed.text, attributes))
+        clips.append(
+            EvalClip(name, audio_path(cut, os.path.abspath(audio_root)), seed.transcript, seed.text, attributes)
+        )
     return clips
 
 
