@@ -1,26 +1,16 @@
 """Small SVG graphics for the report: loss curves, and intervals on a scale. Colours come from the page's CSS."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil, floor, log10
 
 from markupsafe import Markup
 
-__all__ = ["interval_mark", "loss_chart", "nice_ticks"]
+from nemo_desta.ticks import nice_ticks
+
+__all__ = ["interval_mark", "loss_chart"]
 
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 460, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 14, 10, 34
-
-
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers that span [low, high], about `count` of them."""
-    if not high > low:
-        high = low + 1.0
-    raw = (high - low) / count
-    unit = 10 ** floor(log10(raw))
-    step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= raw * 0.999)
-    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, last + 1)]
 
 
 def loss_chart(curves: Mapping[str, Sequence[Point]]) -> Markup:

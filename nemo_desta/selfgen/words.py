@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["UNSPACED", "seed_attributes", "seed_words", "words"]
+__all__ = ["UNSPACED", "seed_attributes", "seed_pairs", "seed_words", "words"]
 
 UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Character class of the scripts that put no spaces between words: Thai, Lao, Myanmar, Khmer, kana, Chinese characters."""
@@ -25,12 +25,15 @@ def seed_attributes(description: str) -> dict[str, str]:
     Reads the form `[MM:SS-MM:SS] spoken text (Attribute: value, ...)`, that of the released DeSTA-AQA5M too.
     """
     found: dict[str, list[str]] = {}
-    for line in description.splitlines():
-        for part in _NEXT.split(_attributes(line)):
-            name, colon, value = part.partition(":")
-            if colon and value.strip() and value.strip() not in found.setdefault(name.strip(), []):
-                found[name.strip()].append(value.strip())
-    return {name: "; ".join(values) for name, values in found.items() if values}
+    for name, value in seed_pairs(description):
+        found.setdefault(name, []).append(value)
+    return {name: "; ".join(values) for name, values in found.items()}
+
+
+def seed_pairs(description: str) -> list[tuple[str, str]]:
+    """(name, value) of each attribute, in order, each pair once."""
+    parts = (part.partition(":") for line in description.splitlines() for part in _NEXT.split(_attributes(line)))
+    return list(dict.fromkeys((n.strip(), v.strip()) for n, colon, v in parts if colon and n.strip() and v.strip()))
 
 
 def seed_words(description: str) -> str:

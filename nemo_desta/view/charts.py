@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from nemo_desta.demo.charts import nice_ticks
+from nemo_desta.ticks import nice_ticks
 from nemo_desta.view.sampling import VERDICTS
 
 __all__ = ["Bar", "bars", "histogram", "top"]

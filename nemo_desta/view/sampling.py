@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nemo_desta.errors import RecordError
+from nemo_desta.selfgen.words import seed_pairs
 
-__all__ = ["VERDICTS", "Distributions", "Row", "attributes_of", "find_files", "read_folder", "share_out"]
+__all__ = ["VERDICTS", "Distributions", "Row", "find_files", "read_folder", "share_out"]
 
 VERDICTS = ("ok", "filtered", "failed", "missing")
 """What became of a row; `missing` is an import's word for rows without audio."""
@@ -19,8 +20,6 @@ VERDICTS = ("ok", "filtered", "failed", "missing")
 _OTHER = "(other)"
 _VALUES = 500  # distinct values counted of a field whose values nobody bounds
 _LONGEST = 2000  # longer responses are counted as this long
-_ATTRIBUTES = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)\s*$")
-_NEXT = re.compile(r",\s+(?=[^,:]{1,40}:\s)")
 _VARIABLE = re.compile(r"'[^']*'|\"[^\"]*\"|\S*/\S*|\d+(?:\.\d+)?")
 
 
@@ -114,25 +113,14 @@ class Distributions:
             count = row.provenance.get("num_tokens")
             if isinstance(count, int):
                 self.tokens[row.verdict][min(max(count, 0), _LONGEST)] += 1
-        for name, value in attributes_of(row.text("seed_description")):
+        for name, value in seed_pairs(row.text("seed_description")):
+            name, value = name[:40], value[:80]
             if name in self.attributes or len(self.attributes) < _VALUES:
                 self.attributes[name].add(value)
 
 
 def _split(counts: dict[str, Counter[str]], key: str, verdict: str) -> None:
     counts[key if key in counts or len(counts) < _VALUES else _OTHER][verdict] += 1
-
-
-def attributes_of(seed_description: str) -> set[tuple[str, str]]:
-    """(name, value) pairs in the brackets at the ends of the lines of a seed description."""
-    found = set()
-    for line in seed_description.splitlines():
-        brackets = _ATTRIBUTES.search(line)
-        for part in _NEXT.split(brackets[1]) if brackets else []:
-            name, colon, value = part.partition(":")
-            if colon and name.strip() and value.strip() and len(name) <= 40:
-                found.add((name.strip(), value.strip()[:80]))
-    return found
 
 
 def find_files(folder: Path) -> dict[str, list[Path]]:

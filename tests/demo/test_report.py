@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import Markup
 
-from nemo_desta.demo.charts import interval_mark, loss_chart, nice_ticks
+from nemo_desta.demo.charts import interval_mark, loss_chart
 from nemo_desta.demo.report import verdicts, write_report
+from nemo_desta.ticks import nice_ticks
 from tests.demo.fake import HOSTILE, fake_output, interval
 
 

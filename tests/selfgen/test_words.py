@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemo_desta.selfgen.words import seed_attributes, seed_words, words
+from nemo_desta.selfgen.words import seed_attributes, seed_pairs, seed_words, words
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,24 @@ def test_any_text_is_read(text):
 
 def test_scripts_without_spaces_have_characters_for_words():
     assert words("Hello, 世界!") == ["hello", "世", "界"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[00:00-00:02] Take it. (Emotion: Neutral, Gender: Female)", {("Emotion", "Neutral"), ("Gender", "Female")}),
+        ("[00:00-00:10] (Plastic crinkling... people talk)", set()),
+        ("a (Noise Level: Moderate(SNR: 15db), Duration: 4s)", {("Noise Level", "Moderate(SNR: 15db)"), ("Duration", "4s")}),
+        ("a (Ethnicity: Black, African, Other, Age: 3)\nb (Age: 4)", {("Ethnicity", "Black, African, Other"), ("Age", "3"), ("Age", "4")}),
+        ("no (brackets: here) at the end", set()),
+        ("((((", set()),
+    ],
+)  # fmt: skip
+def test_pairs_of_seed_descriptions(text, found):
+    assert set(seed_pairs(text)) == found
+
+
+@given(st.text(alphabet="():, a\n", max_size=60))
+def test_pairs_of_any_text(text):
+    for name, value in seed_pairs(text):
+        assert name.strip() and value.strip()

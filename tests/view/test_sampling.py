@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nemo_desta.errors import RecordError
 from nemo_desta.view.charts import bars, histogram
-from nemo_desta.view.sampling import Row, attributes_of, find_files, read_folder, share_out
+from nemo_desta.view.sampling import Row, find_files, read_folder, share_out
 from tests.memory import peak_memory
 
 
@@ -90,27 +90,6 @@ def test_what_is_counted(tmp_path):
     assert counts.words == {"ok": {3: 2}, "failed": {3: 1}} and counts.tokens == {"ok": {7: 1}}
     assert counts.kinds["question"] == {"ok": 1, "failed": 1} and counts.datasets["GTZAN"] == {"ok": 1}
     assert drawn[-1].text("id") == "r9" and drawn[-1].text("reason") == "broken"
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("[00:00-00:02] Take it. (Emotion: Neutral, Gender: Female)", {("Emotion", "Neutral"), ("Gender", "Female")}),
-        ("[00:00-00:10] (Plastic crinkling... people talk)", set()),
-        ("a (Noise Level: Moderate(SNR: 15db), Duration: 4s)", {("Noise Level", "Moderate(SNR: 15db)"), ("Duration", "4s")}),
-        ("a (Ethnicity: Black, African, Other, Age: 3)\nb (Age: 4)", {("Ethnicity", "Black, African, Other"), ("Age", "3"), ("Age", "4")}),
-        ("no (brackets: here) at the end", set()),
-        ("((((", set()),
-    ],
-)  # fmt: skip
-def test_attributes_of_seed_descriptions(text, found):
-    assert attributes_of(text) == found
-
-
-@given(st.text(alphabet="():, a\n", max_size=60))
-def test_attributes_of_any_text(text):
-    for name, value in attributes_of(text):
-        assert name.strip() and value.strip()
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(0, 30)), st.integers(0, 60))
