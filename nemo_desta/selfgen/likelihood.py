@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from nemo_desta import pypi_models
-from nemo_desta.errors import ConfigError, RenderError
+from nemo_desta.errors import RenderError
 from nemo_desta.record import Record
 from nemo_desta.rendering import Rendered, Renderer
+from nemo_desta.selfgen.llm import load_llm
 
 __all__ = ["Scorer", "Target"]
 
@@ -39,12 +38,8 @@ class Scorer:
     """
 
     def __init__(self, llm: str, device: str = "cpu", dtype: str = "float32", batch_tokens: int = 4096) -> None:
-        kind = getattr(torch, dtype, None)
-        if not isinstance(kind, torch.dtype):
-            raise ConfigError(f"dtype {dtype!r} is no torch type; use float32, bfloat16 or float16.")
-        path = pypi_models.resolve(llm)
-        self.renderer = Renderer(AutoTokenizer.from_pretrained(path), num_queries=1)
-        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=kind).to(device).eval()
+        self.model, tokenizer = load_llm(llm, device, dtype)
+        self.renderer = Renderer(tokenizer, num_queries=1)
         self.device, self.batch_tokens = device, batch_tokens
         self.limit = getattr(self.model.config, "max_position_embeddings", None) or 2**31
 

