@@ -25,12 +25,13 @@ from nemo_desta.attributes.words import Thresholds
 from nemo_desta.attributes.work import Batch, audio_root, measured
 from nemo_desta.attributes.writing import learn, write_cuts
 from nemo_desta.errors import ConfigError, SelfGenError
+from nemo_desta.files import check_manifest, lock_directory, write_json
 from nemo_desta.schema import from_dict
 from nemo_desta.selfgen.closing import corpora_of
 from nemo_desta.selfgen.config import find_config
 from nemo_desta.selfgen.plan import CutSource
 from nemo_desta.selfgen.prompts import stable_hash
-from nemo_desta.selfgen.writer import WorkLog, check_manifest, lock_directory, write_json
+from nemo_desta.selfgen.writer import WorkLog
 
 __all__ = ["SCHEMA", "AttributesConfig", "AttributesSummary", "run", "run_attributes"]
 

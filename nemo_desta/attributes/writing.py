@@ -2,19 +2,19 @@
 
 import gzip
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from nemo_desta.attributes.config import AttributesConfig, WordRule
 from nemo_desta.attributes.spans import Fields, annotate, digest_of, spans_of
 from nemo_desta.attributes.words import Group, Learner, Thresholds
 from nemo_desta.errors import SelfGenError
+from nemo_desta.files import whole_file
 from nemo_desta.selfgen.plan import CutSource
-from nemo_desta.selfgen.writer import WorkLog, sync_folder
+from nemo_desta.selfgen.writer import WorkLog
 
 __all__ = ["Tally", "learn", "write_cuts"]
 
@@ -56,8 +56,8 @@ def write_cuts(
     tally, folder = Tally(config.words), Path(config.output_dir)
     writer = _Writer(config, fields, thresholds, tally)
     with ExitStack() as stack:
-        failed = stack.enter_context(_whole(folder / "failed.jsonl"))
-        packed = stack.enter_context(_whole(folder / f"{config.name}_cuts.jsonl.gz"))
+        failed = stack.enter_context(whole_file(folder / "failed.jsonl"))
+        packed = stack.enter_context(whole_file(folder / f"{config.name}_cuts.jsonl.gz"))
         good = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=packed, mtime=0))
         for cut, row in _measured(source, log):
             tally.cuts[row["status"]] += 1
@@ -112,25 +112,6 @@ def _measured(source: CutSource, log: WorkLog) -> Iterator[tuple[Any, dict[str, 
                 f"cut {name!r}: its line in the manifest changed since it was measured; use a new output directory."
             )
         yield cut, row
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when it is complete and on disk, and not at all if anything fails."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as err:
-        raise SelfGenError(
-            f"{path}: cannot write ({err}); what was measured is safe: make room and start again."
-        ) from err
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

@@ -11,9 +11,9 @@ from typing import Any
 from nemo_desta import __version__
 from nemo_desta.demo.config import DemoConfig, load_demo
 from nemo_desta.demo.runner import Execute, Finished, Runner, Stage
+from nemo_desta.files import lock_directory
 from nemo_desta.paths import conf_dir
 from nemo_desta.selfgen.config import find_config
-from nemo_desta.selfgen.writer import lock_directory
 
 __all__ = ["build_stages", "run_demo"]
 

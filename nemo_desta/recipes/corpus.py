@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -38,9 +37,9 @@ from lhotse.audio.utils import AudioLoadingError
 from lhotse.utils import Pathlike, fastcopy
 from tqdm.auto import tqdm
 
-from nemo_desta.errors import ConfigError
+from nemo_desta.errors import ConfigError, SelfGenError
+from nemo_desta.files import whole_file, write_json
 from nemo_desta.recipes.layout import Faults
-from nemo_desta.selfgen.writer import sync_folder, write_json
 
 __all__ = ["ALL", "Clip", "CorpusInfo", "Manifests", "Pair", "open_recording", "read_clips", "write_corpus"]
 
@@ -163,7 +162,7 @@ def write_corpus(
         manifests[part] = {"recordings": recordings, "supervisions": supervisions}
     try:
         _write(prefix, info, parts, corpus_dir, Path(output_dir))
-    except OSError as error:
+    except (OSError, SelfGenError) as error:
         raise ConfigError(
             f"{info.name}: cannot write to {output_dir} ({error}); make room, or choose another."
         ) from error
@@ -223,15 +222,6 @@ def _target(output_dir: Path, prefix: str, part: str, kind: str) -> Path:
 
 def _write_lines(path: Path, items: Iterable[Any]) -> None:
     """Write a manifest as Lhotse does, without the time of day that gzip puts into its header, and atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as raw:
-            with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-                for item in items:
-                    packed.write(json.dumps(item.to_dict(), ensure_ascii=False).encode("utf-8") + b"\n")
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+        for item in items:
+            packed.write(json.dumps(item.to_dict(), ensure_ascii=False).encode("utf-8") + b"\n")

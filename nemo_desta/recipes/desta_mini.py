@@ -49,11 +49,11 @@ from lhotse.utils import Pathlike
 from tqdm.auto import tqdm
 
 from nemo_desta.errors import ConfigError
+from nemo_desta.files import write_json
 from nemo_desta.recipes.clip import audio_path, write_clip
 from nemo_desta.recipes.corpus import CorpusInfo
 from nemo_desta.recipes.plan import SPLITS, ClipPlan, plan_corpus, split_sizes
 from nemo_desta.recipes.voices import DATA_DIR
-from nemo_desta.selfgen.writer import write_json
 
 __all__ = ["DESTA_MINI", "load_desta_mini", "prepare_desta_mini"]
 

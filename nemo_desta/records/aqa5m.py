@@ -25,12 +25,12 @@ from tqdm import tqdm
 
 from nemo_desta.audio import load_audio
 from nemo_desta.errors import AudioError, ConfigError, RecordError
+from nemo_desta.files import lock_directory, write_json
 from nemo_desta.record import Message, Record, resolve_audio
 from nemo_desta.records.aqa5m_config import ImportConfig, ImportSummary
 from nemo_desta.records.ids import IdHashes
 from nemo_desta.records.journal import Journal, begin, sweep
 from nemo_desta.records.lines import START, Line, fingerprint, input_files, parse, read_lines
-from nemo_desta.selfgen.writer import lock_directory, write_json
 
 __all__ = ["SCHEMA", "ImportConfig", "ImportSummary", "import_aqa5m", "run"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nemo_desta.errors import ConfigError, RecordError
-from nemo_desta.selfgen.writer import check_manifest, sync_folder, write_json
+from nemo_desta.files import check_manifest, sync_folder, write_json
 
 __all__ = ["WORK", "Journal", "begin", "sweep"]
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from nemo_desta.data.clip import Clip
 from nemo_desta.errors import AudioError, ConfigError, RecordError
+from nemo_desta.files import lock_directory, write_json
 from nemo_desta.record import Record, resolve_audio
 from nemo_desta.records.clips import Packed, check_packed, prepare
 from nemo_desta.records.ids import IdHashes
@@ -26,7 +27,6 @@ from nemo_desta.records.journal import Journal, begin, sweep
 from nemo_desta.records.lines import START, Line, fingerprint, input_files, parse, read_lines
 from nemo_desta.records.pack_config import PackConfig, PackSummary
 from nemo_desta.records.packers import JsonlPacker, Packer, SharPacker, TarPacker, located, renamed
-from nemo_desta.selfgen.writer import lock_directory, write_json
 
 __all__ = ["SCHEMA", "PackConfig", "PackSummary", "pack_records", "run"]
 

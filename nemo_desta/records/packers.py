@@ -16,9 +16,9 @@ from nemo_desta.data.clip import Clip
 from nemo_desta.data.shar import SharShard, read_shar, shar_shards
 from nemo_desta.data.shards import TarShard, read_shard, unstorable
 from nemo_desta.errors import RecordError
+from nemo_desta.files import sync_folder
 from nemo_desta.record import Record, read_records, resolve_audio
 from nemo_desta.records.journal import Journal
-from nemo_desta.selfgen.writer import sync_folder
 
 __all__ = ["JsonlPacker", "Packer", "SharPacker", "TarPacker", "located", "renamed"]
 

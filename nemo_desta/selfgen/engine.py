@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from nemo_desta import __version__
 from nemo_desta.errors import RenderError, SelfGenError
+from nemo_desta.files import check_manifest, lock_directory, write_json
 from nemo_desta.selfgen.backends import Backend, Generation, Sampling
 from nemo_desta.selfgen.backends.options import BackendOptions, backend_options
 from nemo_desta.selfgen.closing import DuplicateOptions, corpora_of, finish
@@ -30,7 +31,7 @@ from nemo_desta.selfgen.prompts import stable_hash
 from nemo_desta.selfgen.review import Outcome, Reviewer, ReviewOptions
 from nemo_desta.selfgen.rows import Row, RowMaker
 from nemo_desta.selfgen.summary import Summary
-from nemo_desta.selfgen.writer import WorkLog, check_manifest, lock_directory, seal, write_json
+from nemo_desta.selfgen.writer import WorkLog, seal
 
 __all__ = ["SCHEMA", "SelfGenConfig", "Summary", "run", "run_selfgen"]
 
@@ -161,7 +162,7 @@ class Run:
         log = WorkLog(log_path, self.config.sync_every)
         if log.damaged:
             _log.warning("%s: %d damaged lines skipped; their rows are made again.", log_path, log.damaged)
-        gc.freeze()  # modules and pools stay; looking through them again every few hundred rows took a sixth of the time
+        gc.freeze()  # modules and pools stay; the collector need not look through them again and again
         try:
             self._work(log)
             counts, reasons = seal(log, self._row_ids, self.targets)
@@ -221,7 +222,7 @@ class Run:
         )
 
     def _cuts(self) -> Iterator[tuple[str, Any]]:
-        return islice(self.source, *self.span)
+        return self.source.part(*self.span)
 
     def _work(self, log: WorkLog) -> None:
         pairs = ((name, cut, draw) for name, cut in self._cuts() for draw in range(self.config.prompts_per_cut))

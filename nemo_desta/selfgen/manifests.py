@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ class Unreadable:
     problem: str
 
 
-def read_cuts(path: str | os.PathLike[str]) -> Iterator[Any]:
+def read_cuts(path: str | os.PathLike[str], skip: int = 0) -> Iterator[Any]:
     """Stream the cuts of a manifest of cuts or recordings (`.jsonl`, `.jsonl.gz`), or of a Shar folder.
 
     The supervisions of recordings lie beside them, named in Lhotse's way: `x_recordings_train.jsonl.gz`,
-    `x_supervisions_train.jsonl.gz`. A line that is no valid cut gives an `Unreadable`.
+    `x_supervisions_train.jsonl.gz`. A line that is no valid cut gives an `Unreadable`. The first `skip` cuts are left out,
+    in a manifest of cuts without making anything of their lines.
 
     Raises:
         SelfGenError: no such file, no such manifest, or a line that is no JSON object with an id.
@@ -41,8 +43,8 @@ def read_cuts(path: str | os.PathLike[str]) -> Iterator[Any]:
     path = Path(path)
     joined = _joined(path)
     if joined is None:
-        return (_cut(path, number, data) for number, data in _lines(path))
-    return _guarded(path, joined)
+        return (_cut(path, number, data) for number, data in _lines(path, skip))
+    return islice(_guarded(path, joined), skip, None)
 
 
 def cut_ids(path: str | os.PathLike[str]) -> Iterator[str]:
@@ -77,11 +79,10 @@ def _joined(path: Path) -> CutSet | None:
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path, skip: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
     with open_best(path, "r") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.isspace():
-                continue
+        written = ((number, line) for number, line in enumerate(lines, 1) if not line.isspace())
+        for number, line in islice(written, skip, None):
             try:
                 data = decode_json_line(line)
             except (ValueError, RecursionError) as err:

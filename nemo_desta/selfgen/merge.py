@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from nemo_desta.errors import SelfGenError
+from nemo_desta.files import lock_directory, sync_folder, write_json
 from nemo_desta.selfgen.closing import finish
 from nemo_desta.selfgen.summary import Summary
-from nemo_desta.selfgen.writer import lock_directory, sync_folder, write_json
 
 __all__ = ["merge_shards"]
 

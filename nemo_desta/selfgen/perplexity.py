@@ -16,11 +16,11 @@ import numpy as np
 
 from nemo_desta.bootstrap import Interval, bootstrap_interval, ratio
 from nemo_desta.errors import ConfigError, RenderError, SelfGenError
+from nemo_desta.files import write_json
 from nemo_desta.record import Record, read_records
 from nemo_desta.schema import from_dict
 from nemo_desta.selfgen.baselines import BASELINES
 from nemo_desta.selfgen.prompts import stable_hash
-from nemo_desta.selfgen.writer import write_json
 
 __all__ = ["SCHEMA", "PerplexityConfig", "perplexity", "run"]
 

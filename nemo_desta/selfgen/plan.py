@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,11 @@ class CutSource:
         self.paths = [Path(p) for p in paths]
         if not self.paths:
             raise SelfGenError("no input; give at least one manifest of cuts.")
-        ids = [i for path in self.paths for i in cut_ids(path)]
+        ids: list[str] = []
+        self._starts: list[int] = []  # of each path, in the order of all cuts
+        for path in self.paths:
+            self._starts.append(len(ids))
+            ids += cut_ids(path)
         if not ids:
             raise SelfGenError(f"{', '.join(map(str, self.paths))}: no cuts in it.")
         self._repeated = _repeats(ids)
@@ -59,12 +63,17 @@ class CutSource:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """(unique name, cut), in input order."""
-        for cut in self._raw():
-            yield (self._long_name(cut) if cut.id in self._repeated else cut.id), cut
+        return self.part(0, None)
 
-    def _raw(self) -> Iterator[Any]:
-        for path in self.paths:
-            yield from read_cuts(path)
+    def part(self, start: int, stop: int | None) -> Iterator[tuple[str, Any]]:
+        """The same from the cut number `start` to before `stop`; the cuts before cost little."""
+        cuts = chain.from_iterable(
+            read_cuts(path, max(start - first, 0))
+            for path, first, end in zip(self.paths, self._starts, [*self._starts[1:], None], strict=True)
+            if end is None or start < end
+        )
+        for cut in islice(cuts, None if stop is None else stop - start):
+            yield (self._long_name(cut) if cut.id in self._repeated else cut.id), cut
 
     @staticmethod
     def _long_name(cut: Any) -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from lhotse import CutSet, RecordingSet, SupervisionSet
+from lhotse.serialization import deserialize_item
 
 from nemo_desta.errors import ConfigError, SelfGenError
 from nemo_desta.record import read_records
-from nemo_desta.selfgen import run_selfgen
+from nemo_desta.selfgen import manifests, run_selfgen
 from nemo_desta.selfgen.backends import Generation
+from nemo_desta.selfgen.plan import CutSource
 from tests.selfgen.corpus import cut, recording, supervision, write_corpus
 from tests.selfgen.fake import FakeBackend
 
@@ -186,6 +188,19 @@ def test_fields_of_an_own_mapping_that_no_cut_has_are_told(tmp_path):
     assert "fields of the seed mapping that no cut has: noize; did you mean 'noise'?" in str(summary)
     shipped = run_selfgen(cuts, tmp_path / "out2", backend=FakeBackend(), **OPTIONS)
     assert shipped.unused_fields == [], "the shipped mapping is made for many corpora"
+
+
+@pytest.mark.parametrize("span", [(0, 14), (0, 3), (2, 9), (5, 6), (6, 14), (13, 14), (4, 4)])
+def test_a_part_of_the_cuts_is_read_without_making_those_before(tmp_path, monkeypatch, span):
+    lines = write_corpus(tmp_path, 14).read_text().splitlines(keepends=True)
+    paths = [tmp_path / name for name in ("a.jsonl", "b.jsonl", "c.jsonl")]
+    for path, part in zip(paths, (lines[:5], lines[5:6], ["\n", *lines[6:8], "\n", *lines[8:]]), strict=True):
+        path.write_text("".join(part))
+    source, made = CutSource(paths), []
+    everything = [name for name, _ in source]
+    monkeypatch.setattr(manifests, "deserialize_item", lambda data: made.append(data["id"]) or deserialize_item(data))
+    assert [name for name, _ in source.part(*span)] == everything[slice(*span)]
+    assert len(made) <= span[1] - span[0]
 
 
 def test_a_line_that_is_no_json_is_named(tmp_path):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemo_desta.errors import SelfGenError
-from nemo_desta.selfgen.writer import WorkLog, check_manifest, encode_line, lock_directory, parse_log, seal
+from nemo_desta.files import check_manifest, lock_directory
+from nemo_desta.selfgen.writer import WorkLog, encode_line, parse_log, seal
 
 
 def row(i, status="ok", text="x"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nemo_desta.errors import SelfGenError
+from nemo_desta.files import json_bytes
 from nemo_desta.selfgen.closing.card import card
 from nemo_desta.selfgen.closing.duplicates import DuplicateOptions, Duplicates, find_duplicates
 from nemo_desta.selfgen.closing.lines import read_at, read_rows
@@ -14,7 +15,6 @@ from nemo_desta.selfgen.closing.report import report
 from nemo_desta.selfgen.closing.staging import Staging
 from nemo_desta.selfgen.closing.tally import Tally
 from nemo_desta.selfgen.summary import Summary
-from nemo_desta.selfgen.writer import json_bytes
 
 __all__ = ["finish"]
 

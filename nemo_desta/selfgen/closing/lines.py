@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from nemo_desta.errors import SelfGenError
-from nemo_desta.selfgen.writer import json_value
+from nemo_desta.files import json_value
 
 __all__ = ["Line", "parse", "read_at", "read_rows"]
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from nemo_desta.errors import SelfGenError
-from nemo_desta.selfgen.writer import sync_folder, write_json
+from nemo_desta.files import sync_folder, write_json
 
 __all__ = ["Staging"]
 

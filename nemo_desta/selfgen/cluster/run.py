@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nemo_desta.files import lock_directory
 from nemo_desta.selfgen.backends import Backend
 from nemo_desta.selfgen.backends.options import BackendOptions
 from nemo_desta.selfgen.cluster.connection import connected, import_ray
@@ -17,7 +18,6 @@ from nemo_desta.selfgen.config import SelfGenConfig
 from nemo_desta.selfgen.engine import Run
 from nemo_desta.selfgen.merge import merge_shards
 from nemo_desta.selfgen.summary import Summary
-from nemo_desta.selfgen.writer import lock_directory
 
 __all__ = ["run_on_ray"]
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nemo_desta.errors import DeSTAError, EngineDiedError, SelfGenError
+from nemo_desta.files import lock_directory
 from nemo_desta.selfgen.backends import Backend
 from nemo_desta.selfgen.backends.options import BackendOptions
 from nemo_desta.selfgen.config import SelfGenConfig
 from nemo_desta.selfgen.engine import Run
 from nemo_desta.selfgen.plan import CutSource
-from nemo_desta.selfgen.writer import lock_directory, parse_log
+from nemo_desta.selfgen.writer import parse_log
 
 __all__ = ["Made", "ShardWorker", "Task", "Tracker", "shard_config"]
 
