@@ -22,7 +22,8 @@ from nemo_desta import __version__
 from nemo_desta.errors import RenderError, SelfGenError
 from nemo_desta.files import check_manifest, lock_directory, write_json
 from nemo_desta.selfgen.backends import Backend, Generation, Sampling
-from nemo_desta.selfgen.backends.options import BackendOptions, backend_options
+from nemo_desta.selfgen.backends.engines import Engines
+from nemo_desta.selfgen.backends.options import backend_options
 from nemo_desta.selfgen.closing import DuplicateOptions, corpora_of, finish
 from nemo_desta.selfgen.config import SelfGenConfig, find_config, load_yaml
 from nemo_desta.selfgen.filters import ResponseFilter
@@ -84,7 +85,7 @@ def run_selfgen(
 
         return run_on_ray(config, engine)
     with lock_directory(Path(config.output_dir), config.suffix):
-        return Run(config, engine).execute()
+        return Run(config, Engines(config, engine)).execute()
 
 
 class Run:
@@ -92,8 +93,7 @@ class Run:
 
     Args:
         config: checked.
-        backend: the engine's settings, which load it when it is needed, or the engine.
-        loaded: the engine of these settings, if it is loaded already.
+        engines: loaded when they are needed; shards of the same run can share them.
         source: of the cuts, if they were looked through already.
         advance: told how many rows more are done; None: a bar on the console.
     """
@@ -101,14 +101,13 @@ class Run:
     def __init__(
         self,
         config: SelfGenConfig,
-        backend: BackendOptions | Backend,
-        loaded: Backend | None = None,
+        engines: Engines,
         source: CutSource | None = None,
         advance: Callable[[int], Any] | None = None,
     ) -> None:
         self.config = config
         self.advance = advance
-        self.options = backend if isinstance(backend, BackendOptions) else None
+        self.engines, self.options = engines, engines.options
         self.make_row = RowMaker(config)
         self.sampling = Sampling(config.temperature, config.top_p, config.max_new_tokens)
         rules, self.review_options = (
@@ -116,13 +115,12 @@ class Run:
             ReviewOptions.parse(config.review),
         )
         self.duplicates = DuplicateOptions.parse(rules["duplicates"]) if rules.get("duplicates") else None
-        self.review = Reviewer(ResponseFilter(rules), self.review_options, lambda: self.backend, self.sampling)
+        self.review = Reviewer(ResponseFilter(rules), self.review_options, lambda: self.engines.reviewer, self.sampling)
         self._sampling = asdict(self.sampling)
         self.source = source or CutSource(config.cuts)
         number, of = config.part
         self.span = (number * len(self.source) // of, (number + 1) * len(self.source) // of)  # cuts of this shard
         self.total = (self.span[1] - self.span[0]) * config.prompts_per_cut
-        self.loaded = loaded if self.options else backend
         self.engine = self.options.name if self.options else "custom"
         self.output = Path(config.output_dir)
         self.targets = {
@@ -135,10 +133,8 @@ class Run:
 
     @property
     def backend(self) -> Backend:
-        """Loaded when first needed: finding out that all is done needs no LLM."""
-        if self.loaded is None:
-            self.loaded = self.options.build(self.config.llm, self.config.max_prompt_tokens)
-        return self.loaded
+        """Writes the responses."""
+        return self.engines.backbone
 
     def check_directory(self) -> None:
         """Begin the output directory, or see that it was begun with this configuration.
@@ -197,7 +193,7 @@ class Run:
             template = self.review_options.template
             files[f"judge:{template}"] = stable_hash(find_config("judge", template).read_text(encoding="utf-8"))
         return {
-            "llm": c.llm if self.options else self.loaded.id, "backend": self._identity(),
+            "llm": c.llm if self.options else self.backend.id, "backend": self._identity(),
             "sampling": self._sampling, "seed": c.seed, "prompts_per_cut": c.prompts_per_cut, "pools": c.pools,
             "kind_weights": c.kind_weights, "system_prompts": self.make_row.system.texts, "files": files, "name": c.name, "dataset": c.dataset,
             "audio_root": c.audio_root, "max_prompt_tokens": c.max_prompt_tokens,

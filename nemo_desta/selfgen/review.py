@@ -14,7 +14,6 @@ from nemo_desta.errors import ConfigError, RenderError, SelfGenError
 from nemo_desta.record import Message
 from nemo_desta.schema import from_dict
 from nemo_desta.selfgen.backends import Backend, Generation, Request, Sampling
-from nemo_desta.selfgen.backends.options import backend_options
 from nemo_desta.selfgen.config import check_keys, find_config, load_yaml
 from nemo_desta.selfgen.filters import BETRAYS, ResponseFilter
 from nemo_desta.selfgen.prompts import stable_hash
@@ -93,7 +92,7 @@ class Reviewer:
     Args:
         rules: see `filters`.
         options: see `ReviewOptions`.
-        backbone: gives the engine that wrote the answers.
+        backend: gives the engine that judges and rephrases.
         sampling: of the responses; rephrased ones are drawn in the same way, verdicts are greedy.
 
     Raises:
@@ -101,10 +100,10 @@ class Reviewer:
     """
 
     def __init__(
-        self, rules: ResponseFilter, options: ReviewOptions, backbone: Callable[[], Backend], sampling: Sampling
+        self, rules: ResponseFilter, options: ReviewOptions, backend: Callable[[], Backend], sampling: Sampling
     ) -> None:
         self.rules, self.options, self.sampling = rules, options, sampling
-        self._backbone, self._backend = backbone, None
+        self._backend = backend
         if options.active:
             self.template = _Template.from_yaml(load_yaml(find_config("judge", options.template)))
         if options.rephrase and options.llm is not None:
@@ -113,11 +112,7 @@ class Reviewer:
     @property
     def backend(self) -> Backend:
         """Of the LLM that reviews."""
-        if self.options.backend is None:
-            return self._backbone()
-        if self._backend is None:
-            self._backend = backend_options(self.options.backend).build(self.options.llm, None)
-        return self._backend
+        return self._backend()
 
     def __call__(self, rows: Sequence[Row], answers: Sequence[Generation]) -> list[Outcome]:
         """One outcome a row, in order."""

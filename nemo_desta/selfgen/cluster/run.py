@@ -9,6 +9,7 @@ from typing import Any
 
 from nemo_desta.files import lock_directory
 from nemo_desta.selfgen.backends import Backend
+from nemo_desta.selfgen.backends.engines import Engines
 from nemo_desta.selfgen.backends.options import BackendOptions
 from nemo_desta.selfgen.cluster.connection import connected, import_ray
 from nemo_desta.selfgen.cluster.deal import Deal
@@ -46,7 +47,9 @@ def run_on_ray(config: SelfGenConfig, backend: BackendOptions | Backend) -> Summ
     number = _num_shards(options, output)
     results: list[dict[str, Any]] = []
     with lock_directory(output, "-ray"):
-        first = Run(shard_config(config, 0, number), backend)  # the user's mistakes show before Ray is started
+        first = Run(
+            shard_config(config, 0, number), Engines(config, backend)
+        )  # the user's mistakes show before Ray is started
         first.check_directory()
         merged = (output / "summary.json").is_file()
         todo = [] if merged else [i for i in range(number) if not _is_finished(output, shard_config(config, i, number))]

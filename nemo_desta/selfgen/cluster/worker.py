@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from nemo_desta.errors import DeSTAError, EngineDiedError, SelfGenError
 from nemo_desta.files import lock_directory
 from nemo_desta.selfgen.backends import Backend
+from nemo_desta.selfgen.backends.engines import Engines
 from nemo_desta.selfgen.backends.options import BackendOptions
 from nemo_desta.selfgen.config import SelfGenConfig
 from nemo_desta.selfgen.engine import Run
@@ -119,7 +120,7 @@ class ShardWorker:
     def __init__(self, task: Task, tracker: Any) -> None:
         self.task, self.tracker = task, tracker
         self._source: CutSource | None = None
-        self._loaded: Backend | None = None
+        self._engines = Engines(task.config, task.backend)
         logging.getLogger("nemo_desta").addHandler(_Notes(tracker))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -149,10 +150,9 @@ class ShardWorker:
                     "Finished rows are kept: repair the cause and start again."
                 )
             self._source = self._source or CutSource(config.cuts)
-            run = Run(config, self.task.backend, self._loaded, self._source, advance)
+            run = Run(config, self._engines, self._source, advance)
             with lock_directory(Path(config.output_dir), config.suffix):
                 summary = run.execute()
-            self._loaded = run.loaded
         return {  # with those of the workers that died at it
             "new_rows": summary.new_rows + made.rows - first.rows,
             "new_tokens": summary.new_tokens + made.tokens - first.tokens,
