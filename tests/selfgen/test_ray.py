@@ -181,6 +181,7 @@ def test_more_deaths_are_allowed_while_rows_are_finished():
     [
         ({"wokers": 2}, "did you mean 'workers'"),
         ({"workers": 0, "patience": 0}, r"ray\.workers=0 must be at least 1; ray\.patience=0 must be at least 1"),
+        ({"address": "ray://head:10001"}, "start there, with ray.address=auto"),
         ({"shards": 1}, r"ray\.shards=1 must be at least 2"),
     ],
 )

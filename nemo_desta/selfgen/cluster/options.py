@@ -17,7 +17,7 @@ class RayOptions:
     """Which cluster, and how the work is dealt out."""
 
     address: str | None = None
-    """Of a running cluster, such as `auto` or ray://head:10001; None: a Ray of its own on this machine."""
+    """Of a running cluster: `auto` on one of its nodes, or head:6379; None: a Ray of its own on this machine."""
     workers: int = 2
     """Processes, each with the LLM loaded once."""
     num_cpus: float = 1.0
@@ -42,6 +42,10 @@ class RayOptions:
             options = from_dict(cls, section)
         except ConfigError as err:
             raise ConfigError(f"ray: {err}") from err
+        if options.address is not None and options.address.startswith("ray://"):
+            raise ConfigError(
+                f"ray.address={options.address}: Ray Data wants to run on a node of the cluster; start there, with ray.address=auto."
+            )
         lowest = {"workers": 1, "num_cpus": 0, "num_gpus": 0, "shards": 2, "max_deaths": 1, "patience": 1}
         wrong = [
             f"ray.{name}={value} must be at least {least}"
