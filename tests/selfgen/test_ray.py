@@ -122,8 +122,9 @@ def test_an_unreachable_cluster_is_named(cuts, tmp_path):
 
 
 DRIVER = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that it is ignored
 from tests.selfgen import test_ray as t
 try:
     t.on_ray(Path(sys.argv[1]), Path(sys.argv[2]), t.TracedBackend(sys.argv[3], 0.4), workers=1)

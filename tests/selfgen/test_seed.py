@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from nemo_desta.errors import ConfigError, SelfGenError
 from nemo_desta.paths import conf_dir
+from nemo_desta.selfgen.config import load_yaml
 from nemo_desta.selfgen.seed import SeedFormatter, format_span
 from tests.selfgen.corpus import cut, supervision
 
@@ -126,3 +127,15 @@ def test_one_line_a_supervision_in_order_of_time(turns):
     lines = seed.text.split("\n")
     assert len(lines) == len(turns)
     assert [line[:6] for line in lines] == sorted(line[:6] for line in lines)
+
+
+@pytest.mark.parametrize("field", ["noise", "speaking_speed"])
+def test_the_small_mapping_has_a_word_of_its_filters_for_every_word_of_attributes(field):
+    def yaml(*parts):
+        return load_yaml(conf_dir().joinpath(*parts))
+
+    formatter, known = SeedFormatter.from_yaml(conf_dir() / "seed" / "smol.yaml"), yaml("filters", "smol.yaml")
+    written = yaml("attributes.yaml")["words"][field]["words"]
+    said = [formatter(cut([supervision("Take it.", **{field: word})])).attributes.get(field) for word in written]
+    assert said[2] is None, "what lies in the middle is left out"
+    assert {*said} - {None} == {*known["statements"][field]}
