@@ -181,7 +181,9 @@ def prompts_import(records: str, output: str, **options: Any) -> None:
 @console.command(short_help="Ask questions about recordings.")
 @click.argument("audio", nargs=-1, type=click.Path(exists=True, dir_okay=False))
 @click.option("--model", "checkpoint", required=True, help="Model folder, hub id, or training checkpoint (.ckpt).")
-@click.option("--question", "-q", help="Ask this and stop. [default: ask for questions, one after the other]")
+@click.option(
+    "--question", "-q", multiple=True, help="Ask this, and the next -q after it. [default: questions are typed]"
+)
 @click.option("--llm", help="Path or hub id in place of the language model that the checkpoint names.")
 @click.option("--encoder", help="The same for the Whisper model.")
 @click.option(

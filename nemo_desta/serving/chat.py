@@ -78,7 +78,7 @@ class ChatSession:
 def run_chat(
     checkpoint: str,
     audio: Sequence[str] = (),
-    question: str | None = None,
+    question: Sequence[str] = (),
     llm: str | None = None,
     encoder: str | None = None,
     transcript: Sequence[str] = (),
@@ -89,7 +89,7 @@ def run_chat(
     say: Callable[[str], None] = print,
     read: Callable[[str], str] = input,
 ) -> None:
-    """Ask about recordings: one `question`, or (None) as many as `read` gives until it raises EOFError.
+    """Ask about recordings: each `question` in turn, or (none) as many as `read` gives until it raises EOFError.
 
     Args:
         checkpoint: see serving.loading.open_model.
@@ -106,8 +106,9 @@ def run_chat(
         max_new_tokens,
     )
     _report(session.take(audio, transcript or None), say)
-    if question is not None:
-        say(session.ask(question))
+    for text in question:
+        say(session.ask(text))
+    if question:
         return
     if sys.stdin.isatty():
         say(HELP)

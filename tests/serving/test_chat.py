@@ -40,23 +40,29 @@ def start(monkeypatch, checkpoint=None, lines=(), **kwargs):
 
 
 def test_one_question_shows_the_transcript_and_the_answer(monkeypatch, clip):
-    asked, said = start(monkeypatch, audio=[clip], transcript=["hello"], question="Who?", system="Be brief.")
+    asked, said = start(monkeypatch, audio=[clip], transcript=["hello"], question=["Who?"], system="Be brief.")
     assert said == [f'[{clip}] transcript: "hello"', "answer 1"]
     assert [(m.role, m.content) for m in asked[0]] == [("system", "Be brief."), ("user", "<|AUDIO|>\n\nWho?")]
     assert asked[0][1].audios == (AudioRef(clip, "hello"),)
 
 
+def test_several_questions_are_one_conversation(monkeypatch, clip):
+    asked, said = start(monkeypatch, audio=[clip], transcript=["hello"], question=["Who?", "Why?"], system="")
+    assert said[1:] == ["answer 1", "answer 2"]
+    assert [m.content for m in asked[1]] == ["<|AUDIO|>\n\nWho?", "answer 1", "Why?"]
+
+
 def test_no_speech_is_said(monkeypatch, clip):
-    assert "no speech" in start(monkeypatch, audio=[clip], transcript=[" "], question="Who?")[1][0]
+    assert "no speech" in start(monkeypatch, audio=[clip], transcript=[" "], question=["Who?"])[1][0]
 
 
 def test_the_default_system_prompt_is_one_of_ours(monkeypatch, clip):
-    asked, _ = start(monkeypatch, audio=[clip], transcript=[" "], question="Who?")
+    asked, _ = start(monkeypatch, audio=[clip], transcript=[" "], question=["Who?"])
     assert asked[0][0].content == "Answer briefly."
 
 
 def test_without_a_recording_the_backbone_hears_only_what_was_typed(monkeypatch):
-    asked, said = start(monkeypatch, question="Hi <|AUDIO|>")
+    asked, said = start(monkeypatch, question=["Hi <|AUDIO|>"])
     assert [(m.role, m.content) for m in asked[0]] == [("user", "Hi the audio")]
     assert said == ["answer 1"]
 
@@ -97,12 +103,14 @@ def test_other_recordings_begin_a_new_conversation_and_bad_ones_do_not(monkeypat
 
 def test_bad_recordings_and_transcripts_are_refused_at_the_start(monkeypatch, clip):
     with pytest.raises(AudioError, match="no such audio file"):
-        start(monkeypatch, audio=["gone.wav"], question="x")
+        start(monkeypatch, audio=["gone.wav"], question=["x"])
     with pytest.raises(ConfigError, match="2 transcripts for 1 recordings"):
-        start(monkeypatch, audio=[clip], transcript=["a", "b"], question="x")
+        start(monkeypatch, audio=[clip], transcript=["a", "b"], question=["x"])
 
 
 def test_an_official_checkpoint_talks(clip):
     said = []
-    chat.run_chat(str(tiny.PARITY), [clip], "Who?", transcript=["hi"], max_new_tokens=3, device="cpu", say=said.append)
+    chat.run_chat(
+        str(tiny.PARITY), [clip], ["Who?"], transcript=["hi"], max_new_tokens=3, device="cpu", say=said.append
+    )
     assert len(said) == 2
