@@ -157,7 +157,7 @@ def test_chat_passes_clips_and_options(calls, tmp_path):
     args, kwargs = calls["nemo_desta.serving.chat.run_chat"]
     assert args == ("m", (str(clip),))
     assert kwargs == {
-        "question": "Who?",
+        "question": ("Who?",),
         "llm": None,
         "encoder": None,
         "transcript": ("hi",),
