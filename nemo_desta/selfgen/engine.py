@@ -287,6 +287,6 @@ class Run:
     def _check_failures(self) -> None:
         if self.seen and self.failed / self.seen > self.config.max_failed:
             raise SelfGenError(
-                f"{self.failed} of {self.seen} rows failed, more than max_failed={self.config.max_failed:g} allows; the last: {self.last_error}. "
+                f"{self.failed} of {self.seen} rows failed, more than max_failed={self.config.max_failed:g} allows; the last: {self.last_error.rstrip('.')}. "
                 "Repair the cause and start again (finished rows are kept), or raise max_failed."
             )
