@@ -6,7 +6,6 @@ Rows are worked on in windows of fixed size, sorted by length inside, in batches
 run makes the same batches again that it had not finished, so its rows equal those of an uninterrupted one.
 """
 
-import gc
 import json
 import logging
 import time
@@ -25,6 +24,7 @@ from nemo_desta.selfgen.backends import Backend, Generation, Sampling
 from nemo_desta.selfgen.backends.engines import Engines
 from nemo_desta.selfgen.backends.options import backend_options
 from nemo_desta.selfgen.closing import DuplicateOptions, corpora_of, finish
+from nemo_desta.selfgen.collector import rare_collection
 from nemo_desta.selfgen.config import SelfGenConfig, find_config, load_yaml
 from nemo_desta.selfgen.filters import ResponseFilter
 from nemo_desta.selfgen.plan import CutSource
@@ -144,7 +144,9 @@ class Run:
         """
         check_manifest(self.output / "manifest.json", self._fixed())
 
+    @rare_collection()
     def execute(self) -> Summary:
+        """Make what is missing, and finish the directory if this is no shard."""
         self.check_directory()
         log_path = self.output / ".work" / f"{self.config.stem}.log"
         merged, own = self.output / "summary.json", self.output / f"summary{self.config.suffix}.json"
@@ -158,12 +160,10 @@ class Run:
         log = WorkLog(log_path, self.config.sync_every)
         if log.damaged:
             _log.warning("%s: %d damaged lines skipped; their rows are made again.", log_path, log.damaged)
-        gc.freeze()  # modules and pools stay; the collector need not look through them again and again
         try:
             self._work(log)
             counts, reasons = seal(log, self._row_ids, self.targets)
         finally:
-            gc.unfreeze()
             log.close()
         if sum(counts.values()) != self.total:
             raise SelfGenError(
