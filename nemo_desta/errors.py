@@ -13,6 +13,7 @@ __all__ = [
     "RecordError",
     "RenderError",
     "SelfGenError",
+    "TrainingError",
 ]
 
 
@@ -46,6 +47,10 @@ class ModelFetchError(DeSTAError, OSError):
 
 class SelfGenError(DeSTAError, RuntimeError):
     """Self-generation cannot start, continue, or finish."""
+
+
+class TrainingError(DeSTAError, RuntimeError):
+    """Training cannot go on."""
 
 
 class EngineDiedError(SelfGenError):

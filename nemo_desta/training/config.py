@@ -1,14 +1,14 @@
 """The whole training YAML as dataclasses; the sections of Lightning and NeMo are checked against their own."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from nemo_desta.data.config import DataConfig
 from nemo_desta.models.config import DeSTAConfig
 from nemo_desta.nemo_sections import EXP_MANAGER, TRAINER
 from nemo_desta.schema import section
 
-__all__ = ["SampleConfig", "TrainConfig"]
+__all__ = ["NonFiniteConfig", "SampleConfig", "TrainConfig"]
 
 
 @dataclass
@@ -19,6 +19,16 @@ class SampleConfig:
     """Records of each validation set that are answered, the first ones; 0 switches it off."""
     max_new_tokens: int = 64
     """Costs one LLM step a token on rank 0 while the other ranks wait."""
+
+
+@dataclass
+class NonFiniteConfig:
+    """What happens when gradients are infinite or no numbers."""
+
+    policy: Literal["stop", "skip"] = "stop"
+    """stop: name the records, write their batches and the weights down, and end. skip: leave the step out and go on."""
+    max_in_a_row: int = 10
+    """Steps left out one after the other after which training ends all the same."""
 
 
 @dataclass
@@ -40,5 +50,6 @@ class TrainConfig:
     seed: int = 42
     """Of initial weights and dropout; the order of the data has its own, data.train_ds.seed."""
     samples: SampleConfig = field(default_factory=SampleConfig)
+    non_finite: NonFiniteConfig = field(default_factory=NonFiniteConfig)
     guard_frozen: bool = True
     """Hash the frozen weights before and after training and refuse a difference: about 1 s for each GB, twice."""

@@ -20,7 +20,8 @@ from nemo_desta.nemo_sections import nemo_problems
 from nemo_desta.schema import check
 from nemo_desta.training.calibration import calibrate
 from nemo_desta.training.callbacks import ExactResume, FrozenGuard, LossTables, WeightsOnlyIO
-from nemo_desta.training.config import TrainConfig
+from nemo_desta.training.config import NonFiniteConfig, TrainConfig
+from nemo_desta.training.divergence import NonFiniteGuard
 from nemo_desta.training.samples import SampleGenerations
 
 __all__ = ["SCHEMA", "TrainResult", "run"]
@@ -56,7 +57,7 @@ def run(cfg: DictConfig) -> TrainResult:
         ConfigError: all that is wrong with the configuration, before anything is built.
     """
     _show_progress()
-    cfg = OmegaConf.create({"seed": 42, "guard_frozen": True, "samples": {}, **cfg})
+    cfg = OmegaConf.create({"seed": 42, "guard_frozen": True, "samples": {}, "non_finite": {}, **cfg})
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "the training configuration", nemo_problems)
     _check_steps(cfg)
     resolve_data_cfg(cfg.data)  # its errors should not wait for the models
@@ -98,7 +99,8 @@ def _check_steps(cfg: DictConfig) -> None:
 
 
 def _callbacks(cfg: DictConfig, data: DeSTADataModule, log_dir: Path) -> list[Any]:
-    out = [ExactResume(cfg.seed), LossTables(log_dir / "tables", cfg.trainer.get("log_every_n_steps", 10))]
+    guard = NonFiniteGuard(NonFiniteConfig(**cfg.non_finite), log_dir / "non_finite")
+    out = [guard, ExactResume(cfg.seed), LossTables(log_dir / "tables", cfg.trainer.get("log_every_n_steps", 10))]
     samples = {"num_per_set": 4, "max_new_tokens": 64, **cfg.samples}
     if samples["num_per_set"] and "validation_ds" in data.cfg:
         out.append(SampleGenerations(data.cfg.validation_ds, log_dir / "samples", **samples))
