@@ -7,7 +7,7 @@ of them are found before anything is built. Importing this module is cheap; call
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nemo_desta.schema import unknown_keys, unknown_names
+from nemo_desta.schema import suggest, unknown_keys, unknown_names
 
 __all__ = ["DATALOADER", "DATALOADERS", "EXP_MANAGER", "TRAINER", "nemo_problems"]
 
@@ -25,7 +25,7 @@ DATALOADERS = "dataloaders"
 
 
 def nemo_problems(owner: str, cfg: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Unknown keys of one section; fits `nemo_desta.schema.problems(..., foreign=nemo_problems)`.
+    """Unknown keys of one section, and an unknown name of a strategy; fits `nemo_desta.schema.problems(..., foreign=nemo_problems)`.
 
     Args:
         owner: one of the constants of this module.
@@ -34,6 +34,7 @@ def nemo_problems(owner: str, cfg: Mapping[str, Any], path: str) -> Iterator[str
     """
     if owner == TRAINER:
         yield from unknown_keys(cfg, _trainer_arguments(), path)
+        yield from _strategy(cfg.get("strategy"), path)
     elif owner == EXP_MANAGER:
         from nemo.utils.exp_manager import ExpManagerConfig
 
@@ -55,6 +56,15 @@ def _trainer_arguments() -> set[str]:
     from lightning.pytorch import Trainer
 
     return set(signature(Trainer.__init__).parameters) - {"self"}
+
+
+def _strategy(name: Any, path: str) -> Iterator[str]:
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    known = ["auto", *StrategyRegistry.available_strategies()]
+    if isinstance(name, str) and name not in known:
+        hint = suggest(name, known) or f"; there are {', '.join(known)}"
+        yield f"{path}.strategy: no strategy is called {name!r}{hint}"
 
 
 def _dataloader(cfg: Mapping[str, Any], path: str) -> Iterator[str]:

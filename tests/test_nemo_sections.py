@@ -23,6 +23,7 @@ def test_what_the_libraries_accept_passes(owner, cfg):
 @pytest.mark.parametrize(
     ("owner", "cfg", "messages"),
     [
+        (TRAINER, {"strategy": "dpp"}, ["x.strategy: no strategy is called 'dpp'; did you mean 'ddp'?"]),
         (TRAINER, {"max_stps": 5}, ["x.max_stps: unknown key; did you mean 'max_steps'?"]),
         (
             EXP_MANAGER,
@@ -50,6 +51,12 @@ def test_what_the_libraries_accept_passes(owner, cfg):
 )
 def test_unknown_keys_are_named_with_their_place(owner, cfg, messages):
     assert list(nemo_problems(owner, cfg, "x")) == messages
+
+
+def test_a_strategy_like_no_other_gets_the_list():
+    (message,) = nemo_problems(TRAINER, {"strategy": "horovod"}, "x")
+    assert message.startswith("x.strategy: no strategy is called 'horovod'; there are auto, ddp, ")
+    assert not list(nemo_problems(TRAINER, {"strategy": {"_target_": "lightning.pytorch.strategies.DDPStrategy"}}, "x"))
 
 
 def test_an_unknown_owner_is_a_bug():

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from nemo.utils.exp_manager import exp_manager
 from nemo.utils.trainer_utils import resolve_trainer_cfg
 from omegaconf import DictConfig, OmegaConf
@@ -62,7 +63,7 @@ def run(cfg: DictConfig) -> TrainResult:
     _check_steps(cfg)
     resolve_data_cfg(cfg.data)  # its errors should not wait for the models
     seed_everything(cfg.seed, workers=True)
-    trainer = Trainer(**_trainer_arguments(cfg.trainer))
+    trainer = _trainer(cfg.trainer)
     log_dir = Path(exp_manager(trainer, cfg.exp_manager))
     model = DeSTAModel(cfg.model)
     data = DeSTADataModule(cfg.data, model.renderer, pad_id=model.renderer.eos_id)
@@ -80,6 +81,17 @@ def _show_progress() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         package.addHandler(handler)
         package.setLevel(logging.INFO)
+
+
+def _trainer(cfg: DictConfig) -> Trainer:
+    try:
+        return Trainer(**_trainer_arguments(cfg))
+    except (
+        MisconfigurationException,
+        ValueError,
+        TypeError,
+    ) as err:  # devices, precision, strategy that do not go together
+        raise ConfigError(f"trainer: {err}") from err
 
 
 def _trainer_arguments(cfg: DictConfig) -> dict[str, Any]:

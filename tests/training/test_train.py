@@ -116,3 +116,8 @@ def test_unknown_keys_are_all_named_before_anything_is_built(make_cfg, tmp_path)
         run(make_cfg(tmp_path, *wrong))
     assert all(w.split("=")[0].split(".")[-1] in str(caught.value) for w in wrong)
     assert not (tmp_path / "t").exists()
+
+
+def test_what_lightning_refuses_is_told_without_a_traceback(make_cfg, tmp_path):
+    with pytest.raises(ConfigError, match="^trainer: "):
+        run(make_cfg(tmp_path, "trainer.accelerator=cuda", "trainer.devices=64"))
