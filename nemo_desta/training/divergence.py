@@ -19,8 +19,8 @@ _SCALED = "16-mixed"
 class NonFiniteGuard(Callback):
     """Looks at the gradients before each optimizer step. DDP has averaged them: what one rank meets, all ranks see.
 
-    With 16-mixed the scaler leaves out such a step itself and lowers its scale, which is normal now and then; there only
-    the limit in a row counts.
+    With 16-mixed such a step is normal now and then: the scaler leaves it out and lowers its scale. There the policy is
+    skip, whatever the options say.
 
     Args:
         options: what to do.
@@ -51,11 +51,8 @@ class NonFiniteGuard(Callback):
             self.in_a_row = 0
             return
         self.in_a_row += 1
-        if trainer.precision == _SCALED:
-            self._settle(trainer, pl_module, stop=self.in_a_row > max(self.options.max_in_a_row, 20))
-            return
-        stop = self.options.policy == "stop" or self.in_a_row > self.options.max_in_a_row
-        self._settle(trainer, pl_module, stop)
+        skips = self.options.policy == "skip" or trainer.precision == _SCALED
+        self._settle(trainer, pl_module, stop=not skips or self.in_a_row > self.options.max_in_a_row)
         for parameter in parameters:
             parameter.grad = None  # the step that follows changes nothing
 
@@ -63,7 +60,7 @@ class NonFiniteGuard(Callback):
         """Say what was met, and stop or go on."""
         step, ids = trainer.global_step + 1, [i for b in self._batches for i in b["ids"]]
         where = f"step {step}, rank {trainer.global_rank}: the gradients are not finite; records {', '.join(ids)}."
-        if stop or (not self._dumped and trainer.precision != _SCALED):
+        if stop or not self._dumped:
             where += f" Batches and weights are in {self._dump(trainer, pl_module, step)}."
         if stop:
             raise TrainingError(
@@ -76,6 +73,7 @@ class NonFiniteGuard(Callback):
         path = self.folder / f"step_{step}_rank_{trainer.global_rank}.pt"
         self.folder.mkdir(parents=True, exist_ok=True)
         weights = {n: p.detach().cpu() for n, p in pl_module.named_parameters() if p.requires_grad}
-        torch.save({"step": step, "batches": self._batches, "weights": weights}, path)
+        batches = [{k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in b.items()} for b in self._batches]
+        torch.save({"step": step, "batches": batches, "weights": weights}, path)
         self._dumped = True
         return path

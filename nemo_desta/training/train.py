@@ -86,11 +86,8 @@ def _show_progress() -> None:
 def _trainer(cfg: DictConfig) -> Trainer:
     try:
         return Trainer(**_trainer_arguments(cfg))
-    except (
-        MisconfigurationException,
-        ValueError,
-        TypeError,
-    ) as err:  # devices, precision, strategy that do not go together
+    # Devices, precision and strategy that do not go together.
+    except (MisconfigurationException, ValueError, TypeError) as err:
         raise ConfigError(f"trainer: {err}") from err
 
 

@@ -1,11 +1,15 @@
 """A loss that is no number never reaches the weights, and the records it came from are named and kept."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from nemo_desta.errors import ConfigError, TrainingError
 from nemo_desta.models.desta import DeSTAModel
+from nemo_desta.training.config import NonFiniteConfig
+from nemo_desta.training.divergence import NonFiniteGuard
 from nemo_desta.training.train import run
 
 from .conftest import losses
@@ -82,3 +86,20 @@ def test_two_processes_stop_together(make_cfg, tmp_path):
     with pytest.raises(AssertionError, match="TrainingError|the gradients are not finite"):
         two_processes(cfg, tmp_path)
     assert {p.name.split("_")[-1] for p in (tmp_path / "t" / "non_finite").iterdir()} == {"0.pt", "1.pt"}
+
+
+def test_with_a_scaler_the_step_is_left_out_up_to_the_limit(tmp_path):
+    trainer = SimpleNamespace(precision="16-mixed", accumulate_grad_batches=1, global_step=6, global_rank=0)
+    module = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(module.parameters())
+    guard = NonFiniteGuard(NonFiniteConfig("stop", max_in_a_row=2), tmp_path)
+
+    def step(gradient: float) -> None:
+        module.weight.grad = torch.tensor([[gradient]])
+        guard.on_train_batch_start(trainer, module, {"ids": ["a"]}, 0)
+        guard.on_before_optimizer_step(trainer, module, optimizer)
+
+    for gradient in (float("inf"), float("nan"), 1.0, float("inf"), float("inf")):
+        step(gradient)
+    with pytest.raises(TrainingError, match="step 7, rank 0"):
+        step(float("inf"))
