@@ -1,11 +1,13 @@
 """Decoding by groups gives what transformers' own attention gives, without copying keys and values."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import transformers.integrations.sdpa_attention as sdpa
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from nemo_desta.selfgen.backends.attention import NAME, use_grouped_decoding
+from nemo_desta.selfgen.backends.attention import NAME, _attend, use_grouped_decoding
 
 
 def tiny(groups: int, **options) -> torch.nn.Module:
@@ -56,3 +58,11 @@ def test_a_model_that_attends_otherwise_is_left_as_it_is():
     model = tiny(2, attn_implementation="eager")
     use_grouped_decoding(model)
     assert model.config._attn_implementation == "eager"
+
+
+def test_masks_that_differ_by_head_are_left_to_transformers():
+    torch.manual_seed(0)
+    query, key, mask = torch.randn(2, 6, 1, 8), torch.randn(2, 2, 5, 8), torch.rand(2, 6, 1, 5) > 0.3
+    module = SimpleNamespace(num_key_value_groups=3, is_causal=True)
+    ours, theirs = (attend(module, query, key, key, mask)[0] for attend in (_attend, sdpa.sdpa_attention_forward))
+    torch.testing.assert_close(ours, theirs)

@@ -1,8 +1,8 @@
 """Attention for batched decoding: heads that share keys and values read them where they lie.
 
-For padded batches transformers' "sdpa" copies keys and values once for every head of a group, at every token; with three
-heads a group that was the largest part of a step (`benchmarks/selfgen_throughput.py`). With one new token a row, the heads
-of a group can stand as queries of one another's keys, which needs no copy.
+For padded batches transformers' "sdpa" copies keys and values once for every head of a group, at every token; without
+these copies a step of SmolLM2 (three heads a group, 64 rows, about 150 places, 2 CPU cores) took 0.29 s instead of 0.44 s.
+With one new token a row, the heads of a group can stand as queries of the same keys, which needs no copy.
 """
 
 import torch
@@ -40,7 +40,8 @@ def _attend(
     """
     batch, heads, queries, size = query.shape
     groups = key.shape[1]
-    if queries > 1 or heads == groups or position_bias is not None:
+    mask_of_heads = attention_mask is not None and attention_mask.shape[1] > 1
+    if queries > 1 or heads == groups or position_bias is not None or mask_of_heads:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask,
             dropout=dropout, scaling=scaling, position_bias=position_bias, **kwargs,
