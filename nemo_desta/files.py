@@ -42,13 +42,18 @@ def json_value(payload: bytes) -> Any:
 
 
 @contextmanager
-def whole_files(targets: Mapping[str, Path]) -> Iterator[dict[str, BinaryIO]]:
+def whole_files(targets: Mapping[str, Path], shared: bool = False) -> Iterator[dict[str, BinaryIO]]:
     """Files to write that take their targets' places when all of them are whole and safe on disk, and none of them if not.
+
+    Args:
+        targets: by any key.
+        shared: other processes may write the same targets at once; the last one wins.
 
     Raises:
         SelfGenError: the disk refuses.
     """
-    temporary = {s: p.with_name(f".{p.name}.tmp") for s, p in targets.items()}
+    mark = f".{uuid4().hex}" if shared else ""  # without it, what a killed process left is written over
+    temporary = {s: p.with_name(f".{p.name}{mark}.tmp") for s, p in targets.items()}
     files: dict[str, BinaryIO] = {}
     try:
         for status, path in temporary.items():
@@ -74,9 +79,9 @@ def whole_files(targets: Mapping[str, Path]) -> Iterator[dict[str, BinaryIO]]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, shared: bool = False) -> Iterator[BinaryIO]:
     """`whole_files` for one file."""
-    with whole_files({"": path}) as files:
+    with whole_files({"": path}, shared) as files:
         yield files[""]
 
 
@@ -126,19 +131,9 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         SelfGenError: the disk refuses; what was there before is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # shards may write the same manifest at once
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as out:
-            json.dump(value, out, ensure_ascii=False, indent=2, sort_keys=True)
-            out.write("\n")
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as err:
-        temporary.unlink(missing_ok=True)
-        raise SelfGenError(f"{path}: cannot write ({err}); make room and start again.") from err
+    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    with whole_file(path, shared=True) as out:  # shards write the same manifest
+        out.write(text.encode())
 
 
 def sync_folder(path: Path) -> None:
@@ -170,9 +165,8 @@ def lock_directory(path: Path, part: str = "") -> Iterator[None]:
             raise SelfGenError(
                 f"{path}: process {file.read().strip() or '?'} is writing to it; wait for it, or use another output directory."
             ) from err
-        with suppress(
-            OSError
-        ):  # who holds it is told for convenience; a full disk need not stop a run that is complete
+        # Who holds it is told for convenience; a full disk need not stop a run that is complete.
+        with suppress(OSError):
             file.truncate(0)
             os.write(file.fileno(), str(os.getpid()).encode())
         yield

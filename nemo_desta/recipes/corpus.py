@@ -222,6 +222,6 @@ def _target(output_dir: Path, prefix: str, part: str, kind: str) -> Path:
 
 def _write_lines(path: Path, items: Iterable[Any]) -> None:
     """Write a manifest as Lhotse does, without the time of day that gzip puts into its header, and atomically."""
-    with whole_file(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+    with whole_file(path, shared=True) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
         for item in items:
             packed.write(json.dumps(item.to_dict(), ensure_ascii=False).encode("utf-8") + b"\n")

@@ -6,11 +6,8 @@ from contextlib import contextmanager
 
 __all__ = ["rare_collection"]
 
-_THRESHOLDS = (
-    20_000,
-    20,
-    20,
-)  # a row makes tens of objects and leaves no cycles; the default looks after every 700 objects
+# A row makes tens of objects and leaves no cycles; the default looks after every 700 objects.
+_THRESHOLDS = (20_000, 20, 20)
 
 
 @contextmanager

@@ -73,9 +73,8 @@ class LanguageRule:
         """
         own = _QUOTED.sub(" ", response) if _QUOTE.search(response) else response
         spoken = spoken.strip()
-        if (
-            spoken and spoken.lower() in own.lower()
-        ):  # compiling a pattern for each row would cost more than all the rest
+        # Compiling a pattern for each row would cost more than all the rest.
+        if spoken and spoken.lower() in own.lower():
             own = re.sub(re.escape(spoken), " ", own, flags=re.IGNORECASE)
         if len("".join(filter(str.isalpha, own)).encode("utf-8", "replace")) < self.options.min_letters:
             return None

@@ -66,7 +66,7 @@ class CutSource:
         return self.part(0, None)
 
     def part(self, start: int, stop: int | None) -> Iterator[tuple[str, Any]]:
-        """The same from the cut number `start` to before `stop`; the cuts before cost little."""
+        """The same from the cut number `start` to before `stop`; in manifests of cuts, those before are not parsed."""
         cuts = chain.from_iterable(
             read_cuts(path, max(start - first, 0))
             for path, first, end in zip(self.paths, self._starts, [*self._starts[1:], None], strict=True)
