@@ -29,12 +29,19 @@ class Rendered:
         target_mask: T booleans, true on the response and the token that ends it.
         audio_positions: for each clip, in order, the index of its first place.
         transcript_lengths: for each clip, how many transcript tokens follow its Q places.
+        num_queries: Q.
     """
 
     input_ids: list[int] = field(default_factory=list)
     target_mask: list[bool] = field(default_factory=list)
     audio_positions: list[int] = field(default_factory=list)
     transcript_lengths: list[int] = field(default_factory=list)
+    num_queries: int = 0
+
+    @property
+    def audio_end(self) -> int:
+        """Index behind the last audio place; 0 without audio."""
+        return self.audio_positions[-1] + self.num_queries if self.audio_positions else 0
 
     @property
     def context_length(self) -> int:
@@ -224,7 +231,7 @@ class Renderer:
         return self._encode_plain(text)[: self.max_transcript_tokens]
 
     def _splice(self, ids: list[int], pieces: list[list[int]], transcripts: list[list[int]], where: str) -> Rendered:
-        out, literals, clips = Rendered(), iter(pieces), iter(transcripts)
+        out, literals, clips = Rendered(num_queries=self.num_queries), iter(pieces), iter(transcripts)
         for token in ids:
             if token == self._literal_id:
                 out.input_ids += next(literals, [])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from nemo_desta.data.packing import pack_rows
+from nemo_desta.data.packing import pack
 from nemo_desta.rendering import Rendered
 
 __all__ = ["collate", "to_device"]
@@ -17,9 +17,9 @@ def collate(
     clip_index: Sequence[Sequence[int]],
     ids: Sequence[str],
     pad_id: int,
-    share_prefixes: bool = False,
+    packed: bool = False,
 ) -> dict:
-    """Pad conversations that speak of C distinct clips to B rows.
+    """Conversations that speak of C distinct clips: B left-padded rows, or one packed row without padding.
 
     Args:
         rendered: the conversations; the longest row has T tokens.
@@ -27,41 +27,60 @@ def collate(
         clip_index: for each conversation, for each of its clips in order, the index into `clips`.
         ids: names for logs and errors.
         pad_id: fills the left padding of `input_ids`.
-        share_prefixes: put conversations about the same clips into one row (see packing.pack_rows).
+        packed: put all conversations into one row (B = 1) of T tokens, see packing.pack.
 
     Returns:
-        input_ids       (B, T) int64, left-padded      audio_signal    (C, N) float32
+        input_ids       (B, T) int64                   audio_signal    (C, N) float32
         attention_mask  (B, T) bool                    audio_len       (C,) int64, samples
-        target_mask     (B, T) bool                    audio_position  (A, 2) int64: row, first place in the padded row
+        target_mask     (B, T) bool                    audio_position  (A, 2) int64: row, first place in the row
         position_ids    (B, T) int64                   audio_index     (A,) int64: clip
-        branch          (B, T) int64                   ids             list[str], one per conversation
+        ids             list[str], one per conversation
 
-        `branch` is there only if prefixes are shared: 0 in a prefix, 1, 2, ... in the branches behind it.
+        and in a packed batch, as plain Python for they steer the computation: segment_lengths, segment_parents
+        (list[int], S segments) and constant_segments (int), see PackedRow.
     """
-    rows = pack_rows(rendered, clip_index, share_prefixes)
-    length = max(len(r.input_ids) for r in rows)
-    batch: dict = {
-        "input_ids": torch.full((len(rows), length), pad_id, dtype=torch.int64),
-        "attention_mask": torch.zeros((len(rows), length), dtype=torch.bool),
-        "target_mask": torch.zeros((len(rows), length), dtype=torch.bool),
-        "position_ids": torch.zeros((len(rows), length), dtype=torch.int64),
-    }
-    if share_prefixes:
-        batch["branch"] = torch.zeros((len(rows), length), dtype=torch.int64)
-    positions: list[tuple[int, int]] = []
-    for number, row in enumerate(rows):
-        pad = length - len(row.input_ids)
-        batch["attention_mask"][number, pad:] = True
-        for key in batch.keys() - {"attention_mask"}:
-            batch[key][number, pad:] = torch.tensor(getattr(row, key))
-        positions += [(number, pad + place) for place in row.audio_positions]
+    rows = _packed(rendered, clip_index) if packed else _padded(rendered, clip_index, pad_id)
+    return {**rows, **_clips(clips), "ids": list(ids)}
+
+
+def _packed(rendered: Sequence[Rendered], clip_index: Sequence[Sequence[int]]) -> dict:
+    row = pack(rendered, clip_index)
     return {
-        **batch,
-        **_clips(clips),
-        "audio_position": torch.tensor(positions, dtype=torch.int64).reshape(-1, 2),
-        "audio_index": torch.tensor([clip for row in rows for clip in row.clips], dtype=torch.int64),
-        "ids": list(ids),
+        "input_ids": torch.tensor([row.input_ids]),
+        "attention_mask": torch.ones((1, len(row.input_ids)), dtype=torch.bool),
+        "target_mask": torch.tensor([row.target_mask]),
+        "position_ids": torch.tensor([row.position_ids]),
+        "audio_position": _places([(0, place) for place in row.audio_positions]),
+        "audio_index": torch.tensor(row.clips, dtype=torch.int64),
+        "segment_lengths": row.segment_lengths,
+        "segment_parents": row.segment_parents,
+        "constant_segments": row.constant_segments,
     }
+
+
+def _padded(rendered: Sequence[Rendered], clip_index: Sequence[Sequence[int]], pad_id: int) -> dict:
+    length = max(len(r.input_ids) for r in rendered)
+    shape = (len(rendered), length)
+    batch = {
+        "input_ids": torch.full(shape, pad_id, dtype=torch.int64),
+        "attention_mask": torch.zeros(shape, dtype=torch.bool),
+        "target_mask": torch.zeros(shape, dtype=torch.bool),
+        "position_ids": torch.zeros(shape, dtype=torch.int64),
+    }
+    places: list[tuple[int, int]] = []
+    for number, item in enumerate(rendered):
+        pad = length - len(item.input_ids)
+        batch["input_ids"][number, pad:] = torch.tensor(item.input_ids)
+        batch["attention_mask"][number, pad:] = True
+        batch["target_mask"][number, pad:] = torch.tensor(item.target_mask)
+        batch["position_ids"][number, pad:] = torch.arange(len(item.input_ids))
+        places += [(number, pad + place) for place in item.audio_positions]
+    index = torch.tensor([clip for clips in clip_index for clip in clips], dtype=torch.int64)
+    return {**batch, "audio_position": _places(places), "audio_index": index}
+
+
+def _places(places: list[tuple[int, int]]) -> torch.Tensor:
+    return torch.tensor(places, dtype=torch.int64).reshape(-1, 2)
 
 
 def _clips(clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:

@@ -30,9 +30,9 @@ class DataConfig:
     """As validation_ds."""
     max_bad_share: float = 0.01
     """Share of records with unreadable audio above which the run stops; 0 stops at the first."""
-    share_prefixes: bool = False
-    """Conversations about the same clip (see `together` of an input_cfg entry) stand in one row, so that what they
-    share is computed once: the same losses for less time and memory. Needs an LLM that takes 4-D attention masks."""
+    packing: bool = False
+    """Put a whole batch into one row without padding, in which what conversations share (system prompt, clip) stands once:
+    the same losses and gradients for less time and memory. For LLMs that attend through PyTorch's SDPA, as most do."""
 
 
 def resolve_data_cfg(cfg: DictConfig | dict) -> DictConfig:

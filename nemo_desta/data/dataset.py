@@ -27,7 +27,7 @@ class DeSTADataset(torch.utils.data.Dataset):
         renderer: the model's renderer.
         pad_id: fills the left padding; attention never sees it.
         max_bad_share: share of unreadable records above which AudioError is raised, see Tally.
-        share_prefixes: conversations about the same clips stand in one row, see packing.pack_rows.
+        packing: the batch is one row without padding, see packing.pack.
         max_duration: seconds; a longer clip counts as bad.
     """
 
@@ -36,12 +36,12 @@ class DeSTADataset(torch.utils.data.Dataset):
         renderer: Renderer,
         pad_id: int,
         max_bad_share: float = 0.01,
-        share_prefixes: bool = False,
+        packing: bool = False,
         max_duration: float = MAX_DURATION,
     ) -> None:
         self.renderer = renderer
         self.pad_id = pad_id
-        self.share_prefixes = share_prefixes
+        self.packing = packing
         self.max_duration = max_duration
         self.tally = Tally(max_bad_share)
 
@@ -64,7 +64,7 @@ class DeSTADataset(torch.utils.data.Dataset):
             [[index[clip] for clip in c.clips] for c in kept],
             [c.id for c in kept],
             self.pad_id,
-            self.share_prefixes,
+            self.packing,
         )
 
     def _load(self, conversation: DeSTAConversation, loaded: dict) -> bool:

@@ -108,7 +108,7 @@ class DeSTADataModule(DataModule):
     def __init__(self, cfg: DictConfig | dict, renderer: Renderer, pad_id: int) -> None:
         register()
         cfg = resolve_data_cfg(cfg)
-        dataset = DeSTADataset(renderer, pad_id, cfg.get("max_bad_share", 0.01), cfg.get("share_prefixes", False))
+        dataset = DeSTADataset(renderer, pad_id, cfg.get("max_bad_share", 0.01), cfg.get("packing", False))
         super().__init__(cfg, RenderingTokenizer(renderer), dataset)
         self.progress = DataProgress()
 

@@ -1,84 +1,111 @@
-"""Conversations about one clip in one row: what they share is computed once.
+"""Conversations in one row without padding, as a tree of segments: what they share stands there, and is computed, once.
 
-Self-generation gives several prompts to a clip. Such conversations agree up to the prompt (system prompt, audio
-features, transcript), so a row holds that prefix once and each rest as a branch behind it. A token of a branch sees the
-prefix and its own branch only, at the positions it would have alone: losses and gradients are those of separate rows.
+Self-generation gives several prompts to a clip, and all records have one of a few system prompts. So a packed row holds
+
+    constant segments   all before the first clip (system prompt, opening of the user's turn), once for each wording
+    trunks              a clip's audio places, its transcript and whatever else its conversations share
+    branches            the rest of each conversation: its prompt and its target
+
+A token sees its own segment up to itself and the segments above, at the positions it would have alone: losses and
+gradients are those of separate rows. No trainable connector reaches a constant segment, so it needs no gradient.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nemo_desta.rendering import Rendered
 
-__all__ = ["Row", "pack_rows"]
+__all__ = ["PackedRow", "pack"]
+
+_NO_PARENT = -1
 
 
 @dataclass
-class Row:
-    """One row of a batch.
+class PackedRow:
+    """One row of T tokens.
 
     Attributes:
-        input_ids, target_mask: as in Rendered, T long.
-        position_ids: T positions; each branch starts anew behind the prefix.
-        branch: T numbers, 0 for the prefix (or for all of a lone conversation), 1, 2, ... for the branches.
-        audio_positions: first place of each clip; all lie in the prefix.
-        clips: index of each clip.
-        members: which conversations stand in this row, in order.
+        input_ids, target_mask, position_ids: T long.
+        segment_lengths: tokens of each of S segments, in the order of the row.
+        segment_parents: number of the segment above each, -1 for none; a parent stands before its children.
+        constant_segments: how many of the first segments are constant.
+        audio_positions: first place in the row of each audio place.
+        clips: index of the clip of each audio place.
     """
 
-    input_ids: list[int]
-    target_mask: list[bool]
-    position_ids: list[int]
-    branch: list[int]
-    audio_positions: list[int]
-    clips: list[int]
-    members: list[int]
+    input_ids: list[int] = field(default_factory=list)
+    target_mask: list[bool] = field(default_factory=list)
+    position_ids: list[int] = field(default_factory=list)
+    segment_lengths: list[int] = field(default_factory=list)
+    segment_parents: list[int] = field(default_factory=list)
+    constant_segments: int = 0
+    audio_positions: list[int] = field(default_factory=list)
+    clips: list[int] = field(default_factory=list)
+
+    def add(self, item: Rendered, start: int, end: int, parent: int = _NO_PARENT) -> int:
+        """Append tokens `start` to `end` of a conversation as a segment; returns its number."""
+        self.input_ids += item.input_ids[start:end]
+        self.target_mask += item.target_mask[start:end]
+        self.position_ids += range(start, end)
+        self.segment_lengths.append(end - start)
+        self.segment_parents.append(parent)
+        return len(self.segment_lengths) - 1
+
+    def add_clips(self, item: Rendered, clips: Sequence[int], start: int) -> None:
+        """Note the audio places of a segment that is about to be added and begins with token `start`."""
+        self.audio_positions += [len(self.input_ids) + place - start for place in item.audio_positions]
+        self.clips += clips
 
 
-def pack_rows(
-    rendered: Sequence[Rendered], clip_index: Sequence[Sequence[int]], share_prefixes: bool = False
-) -> list[Row]:
-    """Rows for conversations; one each, or one for all that speak of the same clips and agree up to behind them.
+def pack(rendered: Sequence[Rendered], clip_index: Sequence[Sequence[int]]) -> PackedRow:
+    """Put conversations into one row.
 
-    A conversation without audio, or with clips behind the point where texts part, keeps a row of its own.
+    Args:
+        rendered: the conversations.
+        clip_index: for each conversation, for each of its clips in order, a number that is equal for equal clips.
     """
-    groups: dict[object, list[int]] = {}
-    for number, (item, clips) in enumerate(zip(rendered, clip_index, strict=True)):
-        key = (tuple(clips), tuple(item.audio_positions)) if share_prefixes and clips else number
-        groups.setdefault(key, []).append(number)
-    rows = []
-    for members in groups.values():
+    row = PackedRow()
+    roots = {head: row.add(item, 0, len(head)) for head, item in _heads(rendered).items() if head}
+    row.constant_segments = len(roots)
+    for members in _families(rendered, clip_index):
         items = [rendered[i] for i in members]
-        same = _common_prefix(items)
-        if len(items) > 1 and items[0].audio_positions[-1] < same:
-            rows.append(_shared_row(items, same, list(clip_index[members[0]]), members))
-        else:
-            rows += [_lone_row(rendered[i], list(clip_index[i]), i) for i in members]
-    return rows
+        head, clips = _head(items[0]), clip_index[members[0]]
+        root, start = roots.get(head, _NO_PARENT), len(head)
+        same = _common_prefix(items) if len(items) > 1 else 0
+        row.add_clips(items[0], clips, start)
+        if len(items) > 1:
+            root, start = row.add(items[0], start, same, root), same
+        for item in items:
+            row.add(item, start, len(item.input_ids), root)
+    return row
+
+
+def _head(item: Rendered) -> tuple[int, ...]:
+    """What stands before the first clip; nothing for a conversation without one."""
+    return tuple(item.input_ids[: item.audio_positions[0]]) if item.audio_positions else ()
+
+
+def _heads(rendered: Sequence[Rendered]) -> dict[tuple[int, ...], Rendered]:
+    return {_head(item): item for item in rendered}
+
+
+def _families(rendered: Sequence[Rendered], clip_index: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Numbers of the conversations that share a trunk: the same clips at the same places behind the same words."""
+    families: dict[object, list[int]] = {}
+    for number, (item, clips) in enumerate(zip(rendered, clip_index, strict=True)):
+        key = (_head(item), tuple(clips), tuple(item.audio_positions)) if clips else number
+        families.setdefault(key, []).append(number)
+    return [part for members in families.values() for part in _parted(rendered, members)]
+
+
+def _parted(rendered: Sequence[Rendered], members: list[int]) -> list[list[int]]:
+    """One family if its common beginning holds all audio places, else each member alone."""
+    items = [rendered[i] for i in members]
+    whole = len(items) == 1 or items[0].audio_end <= _common_prefix(items)
+    return [members] if whole else [[i] for i in members]
 
 
 def _common_prefix(items: Sequence[Rendered]) -> int:
     """Tokens that all share, less than any context: a branch opens with context, so its targets have a predecessor."""
     limit = min(i.context_length for i in items) - 1
     return next((n for n in range(limit) if len({i.input_ids[n] for i in items}) > 1), limit)
-
-
-def _lone_row(item: Rendered, clips: list[int], member: int) -> Row:
-    length = len(item.input_ids)
-    return Row(
-        item.input_ids, item.target_mask, list(range(length)), [0] * length, item.audio_positions, clips, [member]
-    )
-
-
-def _shared_row(items: Sequence[Rendered], same: int, clips: list[int], members: list[int]) -> Row:
-    first = items[0]
-    row = Row(
-        first.input_ids[:same], [False] * same, list(range(same)), [0] * same, first.audio_positions, clips, members
-    )
-    for number, item in enumerate(items, 1):
-        length = len(item.input_ids)
-        row.input_ids = row.input_ids + item.input_ids[same:]
-        row.target_mask = row.target_mask + item.target_mask[same:]
-        row.position_ids += range(same, length)
-        row.branch += [number] * (length - same)
-    return row

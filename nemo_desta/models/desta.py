@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
-from nemo_desta.errors import CheckpointError
+from nemo_desta.audio import SAMPLING_RATE
+from nemo_desta.errors import CheckpointError, ConfigError
 from nemo_desta.models import checkpoint, comparing, generation, scoring
 from nemo_desta.models.config import DeSTAConfig
 from nemo_desta.models.frozen import add_lora, load_encoder, load_llm, load_tokenizer
+from nemo_desta.models.loss import target_loss
+from nemo_desta.models.packed import last_pass, use_packed_attention
 from nemo_desta.modules.perception import Perception
 from nemo_desta.modules.qformer import QFormerConnector
 from nemo_desta.modules.whisper import TappedWhisperEncoder
@@ -66,6 +69,7 @@ class DeSTAModel(LightningModule):
         self.perception = _build_perception(config, encoder, llm)
         self.llm = llm if config.lora is None else add_lora(llm, config.lora)
         self.zero_audio = False  # ablation: features of zero in the clips' places
+        self.packs = use_packed_attention(self.base_llm)
         self._plain_head = self._head_is_plain()
         self._val: dict[str, list[Tensor]] = defaultdict(list)
         self.train(self.training)
@@ -147,46 +151,87 @@ class DeSTAModel(LightningModule):
         places = position[:, 1:] + torch.arange(features.shape[1], device=embeds.device)  # (A, Q)
         return embeds.index_put((position[:, :1].expand_as(places), places), features[index])
 
-    def forward(self, batch: dict) -> tuple[Tensor, Tensor]:
-        """Logits that predict target tokens, and those tokens: (M, V) and (M,), row by row. No others are computed."""
-        targets = batch["target_mask"]
-        mask = batch["attention_mask"] if "branch" not in batch else _branch_mask(batch)
-        inputs = {"inputs_embeds": self.embed(batch), "attention_mask": mask, "position_ids": batch["position_ids"]}
-        return self.logits_at(targets[:, 1:], **inputs), batch["input_ids"][targets]
+    def forward(self, batch: dict, reduce: bool = False) -> tuple[Tensor, Tensor]:
+        """What the LLM makes of the target tokens. Logits of no other place are computed.
 
-    def logits_at(self, chosen: Tensor, **inputs: Tensor) -> Tensor:
-        """The LLM's logits at `chosen` places: a (B, T) or (B, T - 1) mask of M places to (M, V)."""
-        places = chosen.shape[1]
-        if not self._plain_head:
-            return self.llm(**inputs, use_cache=False).logits[:, :places][chosen]
-        base = self.llm if self.config.lora is None else self.llm.get_base_model()
-        hidden = base.get_decoder()(**inputs, use_cache=False).last_hidden_state
-        return base.get_output_embeddings()(hidden[:, :places][chosen])
+        Args:
+            batch: see data.batch.collate; M target tokens in all.
+            reduce: without logits of the whole batch in memory.
+
+        Returns:
+            Logits that predict the target tokens, and those tokens: (M, V) and (M,), row by row. With `reduce` the sum
+            of their cross-entropies and how many are the likeliest token: float32 () and ().
+        """
+        if self._plain_head:
+            states, labels = self.target_states(batch)
+            return target_loss(states, self.head, labels) if reduce else (self.head(states), labels)
+        inputs, chosen = self._last_pass(batch)  # for LLMs that do more to their logits
+        logits, labels = self.llm(**inputs).logits[:, :-1][chosen], batch["input_ids"][batch["target_mask"]]
+        if not reduce:
+            return logits, labels
+        return cross_entropy(logits.float(), labels, reduction="sum"), (logits.argmax(-1) == labels).sum().float()
+
+    def target_states(self, batch: dict) -> tuple[Tensor, Tensor]:
+        """The LLM's last states that predict target tokens, and those tokens: (M, H) and (M,)."""
+        inputs, chosen = self._last_pass(batch)
+        return self.decoder(**inputs).last_hidden_state[:, :-1][chosen], batch["input_ids"][batch["target_mask"]]
+
+    def _last_pass(self, batch: dict) -> tuple[dict, Tensor]:
+        """Arguments of the LLM for the places that have a gradient, and which of them, but the last, predict a target."""
+        embeds, targets = self.embed(batch), batch["target_mask"]
+        if "segment_lengths" not in batch:
+            inputs = {"attention_mask": batch["attention_mask"], "position_ids": batch["position_ids"]}
+            return {"inputs_embeds": embeds, **inputs, "use_cache": False}, targets[:, 1:]
+        if not self.packs:
+            raise ConfigError(
+                f"llm={self.config.llm!r} has an attention of its own and takes no packed rows; set data.packing=false."
+            )
+        apart = self.config.lora is None and self._device_mesh is None
+        inputs, first = last_pass(self.decoder, batch, embeds, apart)
+        return inputs, targets[:, first + 1 :]
+
+    @property
+    def base_llm(self) -> nn.Module:
+        """The LLM without PEFT's wrapping; LoRA's layers, where there are any, are in it."""
+        return self.llm if self.config.lora is None else self.llm.get_base_model()
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The LLM up to its last states."""
+        return self.base_llm.get_decoder()
+
+    @property
+    def head(self) -> nn.Module:
+        """The LLM's output layer."""
+        return self.base_llm.get_output_embeddings()
 
     @torch.no_grad()
     def _head_is_plain(self) -> bool:
         """Whether the LLM's logits are its output layer on its last states, with nothing behind (Gemma 2 caps them)."""
-        weight = self.llm.get_input_embeddings().weight
-        base = self.llm if self.config.lora is None else self.llm.get_base_model()
-        ids = torch.tensor([[0, 1, 2]], device=weight.device)
-        hidden = base.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        return bool(torch.equal(base.get_output_embeddings()(hidden), base(input_ids=ids, use_cache=False).logits))
+        ids = torch.tensor([[0, 1, 2]], device=self.head.weight.device)
+        hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
+        return bool(torch.equal(self.head(hidden), self.base_llm(input_ids=ids, use_cache=False).logits))
 
     def training_step(self, batch: dict, batch_idx: int) -> dict[str, Tensor]:
         """Mean cross-entropy over the target tokens of the global batch (all ranks)."""
-        logits, labels = self(batch)
-        count = torch.tensor(float(len(labels)), device=logits.device)
-        total = count.clone()
+        total, _ = self(batch, reduce=True)
+        count = batch["target_mask"].sum().float()
+        everywhere = count.clone()
         ranks = 1
         if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(total)
+            dist.all_reduce(everywhere)
             ranks = dist.get_world_size()
-        # DDP averages gradients over ranks, so this sum over all tokens is what one process would compute
-        loss = cross_entropy(logits.float(), labels, reduction="sum") * ranks / total
+        # gradients are averaged over ranks, so this sum over all tokens is what one process would compute
+        loss = total * ranks / everywhere.clamp(min=1)
         if len(batch["audio_index"]) == 0:  # a rank without audio still takes part in the gradient exchange
-            loss = loss + sum(p.sum() for p in self.perception.connector.parameters()) * 0.0
+            loss = loss + self._unheard() * 0.0
         self._log_step(loss, batch, count)
         return {"loss": loss}
+
+    def _unheard(self) -> Tensor:
+        """Perception of a moment of silence, so that a batch without clips makes the calls that one with clips makes."""
+        silence = torch.zeros((1, SAMPLING_RATE // 10), device=self.device)
+        return self.perception(silence, torch.tensor([silence.shape[1]], device=self.device)).float().sum()
 
     def _log_step(self, loss: Tensor, batch: dict, count: Tensor) -> None:
         if self._trainer is None:
@@ -207,10 +252,8 @@ class DeSTAModel(LightningModule):
         for name, part in batch.items():
             if part is None:
                 continue  # this set is exhausted, a longer one goes on
-            logits, labels = self(part)
-            loss = cross_entropy(logits.float(), labels, reduction="sum")
-            hits = (logits.argmax(-1) == labels).sum()
-            self._val[name].append(torch.stack([loss, hits.float(), loss.new_tensor(float(len(labels)))]))
+            loss, hits = self(part, reduce=True)
+            self._val[name].append(torch.stack([loss, hits, part["target_mask"].sum().float()]))
 
     def on_validation_epoch_end(self) -> None:
         losses, accuracies = [], []
@@ -288,17 +331,6 @@ class DeSTAModel(LightningModule):
     def push_to_hub(self, repo_id: str, private: bool = False, official: bool = False) -> str:
         """Upload the checkpoint to the Hugging Face Hub and return its address; see checkpoint.push."""
         return checkpoint.push(self, repo_id, private, official)
-
-
-def _branch_mask(batch: dict) -> Tensor:
-    """Who sees whom in rows with branches, (B, 1, T, T) bool: earlier places of the prefix and of one's own branch."""
-    branch, real = batch["branch"], batch["attention_mask"]
-    own = (branch[:, :, None] == branch[:, None]) | (branch == 0)[:, None]
-    seen = own & real[:, None]
-    seen = seen & torch.ones(seen.shape[1:], dtype=torch.bool, device=seen.device).tril()
-    return (seen | torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device))[
-        :, None
-    ]  # padding sees itself: no empty row
 
 
 def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -> Perception:

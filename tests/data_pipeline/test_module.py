@@ -196,15 +196,15 @@ def test_input_cfg_may_be_a_file(corpus):
     )
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_conversations_about_one_clip_can_be_kept_together(renderer, corpus, share):
+@pytest.mark.parametrize("packing", [False, True])
+def test_conversations_about_one_clip_can_be_kept_together(renderer, corpus, packing):
     cfg = loader_cfg(corpus, batch_size=2, shuffle=True)
     cfg["input_cfg"][0]["together"] = 2
-    batches = list(module(renderer, train_ds=cfg, share_prefixes=share).train_dataloader())
+    batches = list(module(renderer, train_ds=cfg, packing=packing).train_dataloader())
     assert sorted(i for b in batches for i in b["ids"]) == sorted(ALL)
     for batch in batches:
         assert batch["audio_signal"].shape[0] == 2 and len(batch["ids"]) == 4
-        assert batch["input_ids"].shape[0] == (2 if share else 4)
+        assert batch["input_ids"].shape[0] == (1 if packing else 4)
         assert [int(i[1:]) // 2 for i in batch["ids"]][::2] == [int(i[1:]) // 2 for i in batch["ids"]][1::2]
 
 
