@@ -6,7 +6,7 @@ variable-length flash attention. Keys of a segment above are used where they lie
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -59,6 +59,7 @@ class PackedPass:
             self.above.append([*self.above[parent], parent] if parent >= 0 else [])
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
         self._on_device: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+        self._masks: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def arguments(self, inputs_embeds: Tensor, position_ids: Tensor) -> dict:
         """What the LLM's decoder is called with: embeddings (1, T, H) and positions (1, T) of this pass's tokens."""
@@ -90,11 +91,18 @@ class PackedPass:
         keys, values = self.below.kept[layer]
         return torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
 
+    def lower_right(self, length: int, width: int, device: torch.device) -> Tensor:
+        """Causal mask (length, width) of the last `length` places of `width`; made once for all layers."""
+        key = (length, width, device)
+        if key not in self._masks:
+            self._masks[key] = torch.ones((length, width), dtype=torch.bool, device=device).tril(width - length)
+        return self._masks[key]
+
     def places(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """For variable-length attention: which keys, in order, and where queries and keys of each segment begin."""
         if device not in self._on_device:
             starts = [0, *accumulate(self.all_lengths)]
-            spans = [torch.arange(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+            spans = [torch.arange(a, b) for a, b in pairwise(starts)]
             seen = [spans[j] for i in range(self.first, len(self.above)) for j in [*self.above[i], i]]
             bounds = [
                 torch.tensor([0, *accumulate(n)], dtype=torch.int32, device=device)
@@ -178,18 +186,13 @@ def _by_segment(packed: PackedPass, query: Tensor, key: Tensor, value: Tensor, s
         above = packed.above[number]
         seen = [torch.cat([x[j] for j in [*above, number]], dim=2) if above else x[number] for x in (keys, values)]
         length, width = rows.shape[2], seen[0].shape[2]
-        mask = None if not above else _lower_right(length, width, query.device)
+        mask = packed.lower_right(length, width, query.device) if above else None
         out.append(
             scaled_dot_product_attention(
                 rows, *seen, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
             )
         )
     return torch.cat(out, dim=2).transpose(1, 2)
-
-
-def _lower_right(length: int, width: int, device: torch.device) -> Tensor:
-    """Causal mask (length, width) of the last `length` places of `width`."""
-    return torch.ones((length, width), dtype=torch.bool, device=device).tril(width - length)
 
 
 AttentionInterface.register(NAME, _attend)
