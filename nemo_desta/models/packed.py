@@ -159,10 +159,17 @@ def _attend(
             f"a conversation of {max(packed_pass.key_lengths)} tokens exceeds this LLM's attention window of {window}; "
             "set data.packing=false, or a smaller max_tokens."
         )
-    key, value = packed_pass.join(module.layer_idx, key, value)
+    return _attend_packed(packed_pass, module.layer_idx, query, key, value, scaling), None
+
+
+@torch.compiler.disable  # lengths differ from batch to batch: compiled, each would be a graph of its own
+def _attend_packed(
+    packed: PackedPass, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None
+) -> Tensor:
+    key, value = packed.join(layer, key, value)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and varlen_attn is not None:
-        return _variable_length(packed_pass, query, key, value, scaling), None
-    return _by_segment(packed_pass, query, key, value, scaling), None
+        return _variable_length(packed, query, key, value, scaling)
+    return _by_segment(packed, query, key, value, scaling)
 
 
 def _variable_length(packed: PackedPass, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nemo_desta.data.config import DataConfig
+from nemo_desta.models.acceleration import AccelerationConfig
 from nemo_desta.models.config import DeSTAConfig
 from nemo_desta.nemo_sections import EXP_MANAGER, TRAINER
 from nemo_desta.schema import section
@@ -51,5 +52,6 @@ class TrainConfig:
     """Of initial weights and dropout; the order of the data has its own, data.train_ds.seed."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     non_finite: NonFiniteConfig = field(default_factory=NonFiniteConfig)
+    acceleration: AccelerationConfig = field(default_factory=AccelerationConfig)
     guard_frozen: bool = True
     """Hash the frozen weights before and after training and refuse a difference: about 1 s for each GB, twice."""

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from nemo_desta.data.config import resolve_data_cfg
 from nemo_desta.data.module import DeSTADataModule
 from nemo_desta.errors import ConfigError
+from nemo_desta.models.acceleration import AccelerationConfig, accelerate
 from nemo_desta.models.desta import DeSTAModel
 from nemo_desta.nemo_sections import nemo_problems
 from nemo_desta.schema import check
@@ -58,7 +59,9 @@ def run(cfg: DictConfig) -> TrainResult:
         ConfigError: all that is wrong with the configuration, before anything is built.
     """
     _show_progress()
-    cfg = OmegaConf.create({"seed": 42, "guard_frozen": True, "samples": {}, "non_finite": {}, **cfg})
+    cfg = OmegaConf.create(
+        {"seed": 42, "guard_frozen": True, "samples": {}, "non_finite": {}, "acceleration": {}, **cfg}
+    )
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "the training configuration", nemo_problems)
     _check_steps(cfg)
     resolve_data_cfg(cfg.data)  # its errors should not wait for the models
@@ -66,6 +69,7 @@ def run(cfg: DictConfig) -> TrainResult:
     trainer = _trainer(cfg.trainer)
     log_dir = Path(exp_manager(trainer, cfg.exp_manager))
     model = DeSTAModel(cfg.model)
+    accelerate(model, AccelerationConfig(**cfg.acceleration))
     data = DeSTADataModule(cfg.data, model.renderer, pad_id=model.renderer.eos_id)
     calibrate(model, data.cfg.train_ds)
     trainer.callbacks[:0] = _callbacks(cfg, data, log_dir)
