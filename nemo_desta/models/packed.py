@@ -6,6 +6,7 @@ variable-length flash attention. Keys of a segment above are used where they lie
 
 from collections.abc import Sequence
 from functools import cached_property
+from inspect import signature
 from itertools import accumulate, pairwise
 
 import torch
@@ -19,8 +20,10 @@ from nemo_desta.errors import ConfigError
 
 try:
     from torch.nn.attention.varlen import varlen_attn
+
+    _VARLEN = set(signature(varlen_attn).parameters)
 except ImportError:  # before PyTorch 2.10
-    varlen_attn = None
+    _VARLEN = set()
 
 __all__ = ["NAME", "PackedPass", "last_pass", "use_packed_attention"]
 
@@ -159,28 +162,28 @@ def _attend(
             f"a conversation of {max(packed_pass.key_lengths)} tokens exceeds this LLM's attention window of {window}; "
             "set data.packing=false, or a smaller max_tokens."
         )
-    return _attend_packed(packed_pass, module.layer_idx, query, key, value, scaling), None
+    return _attend_packed(packed_pass, module, query, key, value, scaling), None
 
 
 @torch.compiler.disable  # lengths differ from batch to batch: compiled, each would be a graph of its own
 def _attend_packed(
-    packed: PackedPass, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None
+    packed: PackedPass, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float | None
 ) -> Tensor:
-    key, value = packed.join(layer, key, value)
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and varlen_attn is not None:
+    key, value = packed.join(module.layer_idx, key, value)
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and "window_size" in _VARLEN:
         return _variable_length(packed, query, key, value, scaling)
     return _by_segment(packed, query, key, value, scaling)
 
 
 def _variable_length(packed: PackedPass, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
     seen, query_bounds, key_bounds = packed.places(query.device)
-    groups = query.shape[1] // key.shape[1]
     keys, values = (x[0].transpose(0, 1)[seen] for x in (key, value))  # (seen, K, D)
-    if groups > 1:
-        keys, values = (x.repeat_interleave(groups, dim=1) for x in (keys, values))
+    grouped = {"enable_gqa": True} if "enable_gqa" in _VARLEN else {}
+    if not grouped:
+        keys, values = (x.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for x in (keys, values))
     out = varlen_attn(
         query[0].transpose(0, 1).contiguous(), keys, values, query_bounds, key_bounds,
-        max(packed.lengths), max(packed.key_lengths), scale=scaling, window_size=(-1, 0),
+        max(packed.lengths), max(packed.key_lengths), scale=scaling, window_size=(-1, 0), **grouped,
     )  # fmt: skip
     return out[None]
 
