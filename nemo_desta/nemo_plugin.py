@@ -1,6 +1,6 @@
-"""The one place that touches NeMo's registries."""
+"""The one place that touches NeMo's and Lightning's registries."""
 
-__all__ = ["register"]
+__all__ = ["register", "register_strategies"]
 
 
 def register() -> None:
@@ -14,3 +14,15 @@ def register() -> None:
     from nemo_desta.data.source import read_desta
 
     data_type_parser("desta")(read_desta)
+
+
+def register_strategies() -> None:
+    """Make Lightning know the strategies `desta_ddp` and `desta_fsdp2`; may be called any number of times."""
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    from nemo_desta.training.strategies import DDP, FSDP2, DeSTADDPStrategy, DeSTAFSDP2Strategy, StrategyConfig
+
+    for name, strategy in ((DDP, DeSTADDPStrategy), (FSDP2, DeSTAFSDP2Strategy)):
+        if name not in StrategyRegistry:
+            about = (strategy.__doc__ or "").partition("\n")[0]
+            StrategyRegistry.register(name, strategy, about, options=StrategyConfig())

@@ -61,6 +61,9 @@ def _trainer_arguments() -> set[str]:
 def _strategy(name: Any, path: str) -> Iterator[str]:
     from lightning.pytorch.strategies import StrategyRegistry
 
+    from nemo_desta.nemo_plugin import register_strategies
+
+    register_strategies()
     known = ["auto", *StrategyRegistry.available_strategies()]
     if isinstance(name, str) and name not in known:
         hint = suggest(name, known) or f"; there are {', '.join(known)}"

@@ -129,6 +129,20 @@ class DeSTADataModule(DataModule):
             source = EpochLoader(self._resumable(loader), world_size, self.tokenizer)
         return BroadcastingDataLoader(source=source, device_mesh=mesh)
 
+    def _get_dp_rank(self) -> int:
+        return self._share()["rank"]
+
+    def _get_world_size(self) -> int:
+        return self._share()["num_replicas"]
+
+    def _share(self) -> dict[str, int]:
+        """Among how many processes the data are shared, and which of them this is; the strategy alone knows."""
+        strategy = getattr(self.trainer, "strategy", None)
+        return getattr(strategy, "distributed_sampler_kwargs", None) or {"num_replicas": 1, "rank": 0}
+
+    def _get_device_mesh(self) -> None:
+        """Each process reads its own data, those of one tensor-parallel group the same: nothing is broadcast."""
+
     def state_dict(self) -> dict[str, Any]:
         return asdict(self.progress)
 

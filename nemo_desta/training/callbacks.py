@@ -8,29 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed.tensor import DTensor
 
 from nemo_desta.errors import CheckpointError
 
-__all__ = ["ExactResume", "FrozenGuard", "LossTables", "WeightsOnlyIO"]
+__all__ = ["ExactResume", "FrozenGuard", "LossTables"]
 
 _LOG = logging.getLogger(__name__)
-
-
-class WeightsOnlyIO(TorchCheckpointIO):
-    """Checkpoints are read without unpickling code (Lightning 2.4 alone would)."""
-
-    def load_checkpoint(self, path: str | Path, map_location: Any = None) -> dict[str, Any]:
-        """Raises CheckpointError when the file is damaged or holds more than tensors and plain values."""
-        try:
-            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except FileNotFoundError:
-            raise
-        except Exception as err:  # torch raises pickle, zip, runtime and value errors for damaged files
-            raise CheckpointError(
-                f"{path}: cannot be read as a checkpoint ({err}); delete it to resume from an earlier one."
-            ) from err
 
 
 class ExactResume(Callback):
@@ -148,7 +133,10 @@ class FrozenGuard(Callback):
 
 def _frozen_hashes(module: LightningModule) -> dict[str, int]:
     frozen = {n: p for n, p in module.named_parameters() if not p.requires_grad}
-    return {n: zlib.crc32(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()) for n, p in frozen.items()}
+    local = {
+        n: p.to_local() if isinstance(p, DTensor) else p for n, p in frozen.items()
+    }  # of a shard: this process' part
+    return {n: zlib.crc32(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()) for n, p in local.items()}
 
 
 def _progress(trainer: Trainer, loss: float, rate: float, seconds: float) -> tuple:

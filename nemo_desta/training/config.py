@@ -8,6 +8,7 @@ from nemo_desta.models.acceleration import AccelerationConfig
 from nemo_desta.models.config import DeSTAConfig
 from nemo_desta.nemo_sections import EXP_MANAGER, TRAINER
 from nemo_desta.schema import section
+from nemo_desta.training.strategies import StrategyConfig
 
 __all__ = ["NonFiniteConfig", "SampleConfig", "TrainConfig"]
 
@@ -52,6 +53,7 @@ class TrainConfig:
     """Of initial weights and dropout; the order of the data has its own, data.train_ds.seed."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     non_finite: NonFiniteConfig = field(default_factory=NonFiniteConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
     acceleration: AccelerationConfig = field(default_factory=AccelerationConfig)
     guard_frozen: bool = True
     """Hash the frozen weights before and after training and refuse a difference: about 1 s for each GB, twice."""

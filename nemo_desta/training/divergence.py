@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nemo_desta.errors import TrainingError
+from nemo_desta.models.parallel import whole
 from nemo_desta.training.config import NonFiniteConfig
 
 __all__ = ["NonFiniteGuard"]
@@ -46,7 +47,7 @@ class NonFiniteGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        norm = whole(torch.nn.utils.get_total_norm([p.grad for p in parameters]))
         if torch.isfinite(norm):
             self.in_a_row = 0
             return
@@ -72,7 +73,7 @@ class NonFiniteGuard(Callback):
     def _dump(self, trainer: Trainer, pl_module: LightningModule, step: int) -> Path:
         path = self.folder / f"step_{step}_rank_{trainer.global_rank}.pt"
         self.folder.mkdir(parents=True, exist_ok=True)
-        weights = {n: p.detach().cpu() for n, p in pl_module.named_parameters() if p.requires_grad}
+        weights = {n: whole(p) for n, p in pl_module.named_parameters() if p.requires_grad}
         batches = [{k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in b.items()} for b in self._batches]
         torch.save({"step": step, "batches": batches, "weights": weights}, path)
         self._dumped = True

@@ -37,15 +37,19 @@ class SampleGenerations(Callback):
         self.folder, self.max_new_tokens = folder, max_new_tokens
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.sanity_checking:
+        # where weights are sharded, answering takes all processes
+        alone = not getattr(trainer.strategy, "shards_weights", False)
+        if trainer.sanity_checking or (alone and not trainer.is_global_zero):
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name, examples in self.sets.items():
             try:
                 text = self._answers(pl_module, examples)
             except DeSTAError as err:  # a bad clip among the samples is no reason to end a training run
                 _LOG.warning("no sample answers for %s: %s", name, err)
                 continue
+            if not trainer.is_global_zero:
+                continue
+            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / f"step_{trainer.global_step:08d}_{name}.txt").write_text(text, encoding="utf-8")
             for logger in trainer.loggers:
                 if hasattr(logger.experiment, "add_text"):

@@ -21,15 +21,18 @@ from nemo_desta.models.desta import DeSTAModel
 from nemo_desta.nemo_sections import nemo_problems
 from nemo_desta.schema import check
 from nemo_desta.training.calibration import calibrate
-from nemo_desta.training.callbacks import ExactResume, FrozenGuard, LossTables, WeightsOnlyIO
+from nemo_desta.training.callbacks import ExactResume, FrozenGuard, LossTables
+from nemo_desta.training.checkpoints import WeightsOnlyIO
 from nemo_desta.training.config import NonFiniteConfig, TrainConfig
 from nemo_desta.training.divergence import NonFiniteGuard
 from nemo_desta.training.samples import SampleGenerations
+from nemo_desta.training.strategies import DDP, FSDP2, StrategyConfig, TrainableCheckpoints, build_strategy
 
 __all__ = ["SCHEMA", "TrainResult", "run"]
 
 SCHEMA = TrainConfig
 _LOG = logging.getLogger(__name__)
+_DEFAULTS = {"seed": 42, "guard_frozen": True, "samples": {}, "non_finite": {}, "strategy": {}, "acceleration": {}}
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,18 @@ def run(cfg: DictConfig) -> TrainResult:
         ConfigError: all that is wrong with the configuration, before anything is built.
     """
     _show_progress()
-    cfg = OmegaConf.create(
-        {"seed": 42, "guard_frozen": True, "samples": {}, "non_finite": {}, "acceleration": {}, **cfg}
-    )
+    cfg = OmegaConf.create({**_DEFAULTS, **cfg})
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "the training configuration", nemo_problems)
     _check_steps(cfg)
     resolve_data_cfg(cfg.data)  # its errors should not wait for the models
     seed_everything(cfg.seed, workers=True)
-    trainer = _trainer(cfg.trainer)
+    trainer = _trainer(cfg.trainer, StrategyConfig(**cfg.strategy))
     log_dir = Path(exp_manager(trainer, cfg.exp_manager))
-    model = DeSTAModel(cfg.model)
+    model = DeSTAModel(cfg.model, frozen_from_rank_0=isinstance(trainer.strategy, TrainableCheckpoints))
     accelerate(model, AccelerationConfig(**cfg.acceleration))
     data = DeSTADataModule(cfg.data, model.renderer, pad_id=model.renderer.eos_id)
-    calibrate(model, data.cfg.train_ds)
+    if trainer.is_global_zero or not model.frozen_from_rank_0:  # else it comes from rank 0 with the rest
+        calibrate(model, data.cfg.train_ds)
     trainer.callbacks[:0] = _callbacks(cfg, data, log_dir)
     trainer.fit(model, data)
     return _finish(trainer, model, log_dir)
@@ -87,18 +89,24 @@ def _show_progress() -> None:
         package.setLevel(logging.INFO)
 
 
-def _trainer(cfg: DictConfig) -> Trainer:
+def _trainer(cfg: DictConfig, strategy: StrategyConfig) -> Trainer:
     try:
-        return Trainer(**_trainer_arguments(cfg))
+        return Trainer(**_trainer_arguments(cfg, strategy))
     # Devices, precision and strategy that do not go together.
     except (MisconfigurationException, ValueError, TypeError) as err:
         raise ConfigError(f"trainer: {err}") from err
 
 
-def _trainer_arguments(cfg: DictConfig) -> dict[str, Any]:
+def _trainer_arguments(cfg: DictConfig, strategy: StrategyConfig) -> dict[str, Any]:
     """NeMo's resolution, and what must be so: its experiment manager owns loggers and checkpoints, Lhotse the sampling."""
     arguments = resolve_trainer_cfg(cfg)
     arguments["plugins"] = [*arguments.get("plugins", []), WeightsOnlyIO()]
+    if arguments.get("strategy") in (DDP, FSDP2):
+        arguments["strategy"] = build_strategy(arguments["strategy"], strategy)
+    elif strategy != StrategyConfig():
+        raise ConfigError(
+            f"strategy: these options are for trainer.strategy={DDP} or {FSDP2}, it is {arguments.get('strategy', 'auto')!r}."
+        )
     return {**arguments, "logger": False, "enable_checkpointing": False, "use_distributed_sampler": False}
 
 
@@ -122,8 +130,8 @@ def _callbacks(cfg: DictConfig, data: DeSTADataModule, log_dir: Path) -> list[An
 
 def _finish(trainer: Trainer, model: DeSTAModel, log_dir: Path) -> TrainResult:
     model_dir = log_dir / "model"
+    model.save_pretrained(str(model_dir), write=trainer.is_global_zero)
     if trainer.is_global_zero:
-        model.save_pretrained(str(model_dir))
         _LOG.info("%d steps done; model in %s, tables and samples beside it.", trainer.global_step, model_dir)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if isinstance(v, torch.Tensor)}
     return TrainResult(log_dir, model_dir, trainer.global_step, metrics)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from nemo_desta.errors import CheckpointError
-from nemo_desta.training.callbacks import FrozenGuard, WeightsOnlyIO, _keep_rows
+from nemo_desta.training.callbacks import FrozenGuard, _keep_rows
+from nemo_desta.training.checkpoints import WeightsOnlyIO
 
 
 class Half(torch.nn.Module):

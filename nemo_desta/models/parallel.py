@@ -1,0 +1,138 @@
+"""How a DeSTA model lies over several devices: who reads the frozen weights, and how FSDP2 and tensor parallelism cut them.
+
+Layer by layer: weights that this process did not read come from rank 0, then tensor parallelism cuts the LLM's layer, then
+FSDP2 shards what is left, so that no device ever holds the whole of a sharded model.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
+
+from nemo_desta.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nemo_desta.models.desta import DeSTAModel
+
+__all__ = ["DATA", "REPLICATE", "TENSOR", "lay_out", "like", "whole"]
+
+REPLICATE, DATA, TENSOR = "replicate", "data_parallel", "tensor_parallel"
+"""Dimensions of the mesh; the last two are named as Lightning and NeMo name them."""
+
+_STYLES: dict[str, type[ParallelStyle]] = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel}
+
+
+def lay_out(model: "DeSTAModel", device: torch.device, mesh: DeviceMesh | None) -> None:
+    """Put a model's weights where they belong; a collective of all processes.
+
+    Args:
+        model: on the CPU; its frozen weights are on the meta device where this process did not read them.
+        device: of this process.
+        mesh: of the dimensions REPLICATE, DATA and TENSOR; None leaves the model whole on each process (DDP).
+
+    Raises:
+        ConfigError: tensor parallelism cannot cut this LLM so.
+    """
+    arrival, layers = _Arrival(device), set(model.decoder.layers)
+    if mesh is not None:
+        _check_tensor_parallel(model.base_llm, model.config.lora is not None, mesh[TENSOR].size())
+    for group in _groups(model):
+        for module in group:
+            arrival.receive(module)
+        if mesh is not None:
+            if mesh[TENSOR].size() > 1 and group[0] in layers:
+                parallelize_module(group[0], mesh[TENSOR], _plan(model.base_llm))
+            fully_shard(group if len(group) > 1 else group[0], mesh=_data_mesh(mesh))
+    arrival.receive(model)  # what is in no group
+    if mesh is not None:
+        fully_shard(model, mesh=_data_mesh(mesh))
+
+
+def _groups(model: "DeSTAModel") -> Iterator[list[nn.Module]]:
+    """Modules that are gathered together. Each parameter is in one, so that every part can be called by itself."""
+    whisper = model.perception.encoder.whisper
+    yield from ([layer] for layer in whisper.layers)
+    yield [model.perception.connector]
+    yield from ([layer] for layer in model.decoder.layers)
+    yield [model.base_llm.get_input_embeddings()]
+    yield [model.head]
+
+
+def _data_mesh(mesh: DeviceMesh) -> DeviceMesh:
+    return mesh[DATA] if mesh[REPLICATE].size() == 1 else mesh[REPLICATE, DATA]
+
+
+class _Arrival:
+    """Brings modules to the device, with rank 0's values in place of whatever this process had, each tensor once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.many = dist.is_initialized() and dist.get_world_size() > 1
+        self._made: dict[nn.Parameter, nn.Parameter] = {}  # shared parameters stay shared
+        self._arrived: set[Tensor] = set()
+
+    @torch.no_grad()
+    def receive(self, module: nn.Module) -> None:
+        for part in module.modules():
+            for name, parameter in part.named_parameters(recurse=False):
+                if parameter.is_meta:
+                    setattr(part, name, self._empty(parameter))
+        for tensor in [*module.parameters(), *module.buffers()]:
+            if tensor not in self._arrived and not isinstance(tensor, DTensor):
+                tensor.data = tensor.data.to(self.device)
+                if self.many:
+                    dist.broadcast(tensor.data, src=0)
+                self._arrived.add(tensor)
+
+    def _empty(self, parameter: nn.Parameter) -> nn.Parameter:
+        if parameter not in self._made:
+            empty = torch.empty_like(parameter, device=self.device)
+            self._made[parameter] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        return self._made[parameter]
+
+
+def _plan(llm: nn.Module) -> dict[str, ParallelStyle]:
+    """Tensor parallelism of one decoder layer, after transformers' own plan for this LLM."""
+    prefix = "layers.*."
+    named = {
+        k.removeprefix(prefix): v for k, v in (llm.config.base_model_tp_plan or {}).items() if k.startswith(prefix)
+    }
+    return {name: _STYLES[style]() for name, style in named.items() if style in _STYLES}
+
+
+def _check_tensor_parallel(llm: nn.Module, lora: bool, size: int) -> None:
+    if size == 1:
+        return
+    config, found = llm.config, []
+    heads, groups = config.num_attention_heads, getattr(config, "num_key_value_heads", config.num_attention_heads)
+    if heads % size or groups % size:
+        found.append(f"it does not divide the LLM's {heads} attention heads and {groups} key/value heads")
+    if not _plan(llm):
+        found.append(f"transformers has no plan for cutting a {config.model_type!r}")
+    if lora:
+        found.append("LoRA's matrices are not cut")
+    if found:
+        raise ConfigError(
+            f"strategy.tensor_parallel_size={size}: {'; '.join(found)}. Set it to 1, or to a size that fits."
+        )
+
+
+@torch.no_grad()
+def like(value: Tensor, parameter: Tensor) -> Tensor:
+    """A whole tensor in the layout of a parameter: its part of this process, if the parameter is sharded."""
+    value = value.to(parameter.device)
+    if not isinstance(parameter, DTensor):
+        return value
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor with all its parts, detached, on the CPU; a collective if it is sharded."""
+    value = value.detach()
+    return (value.full_tensor() if isinstance(value, DTensor) else value).cpu()
