@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.functional import linear
 
 __all__ = ["gathered", "target_loss"]
@@ -20,7 +21,12 @@ CHUNK = 256
 @contextmanager
 def gathered(head: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Weight and bias of the output layer, whole on this device for as long as the context is open."""
+    sharded = isinstance(head, FSDPModule)
+    if sharded:
+        head.unshard()
     yield head.weight, head.bias
+    if sharded:
+        head.reshard()
 
 
 def target_loss(hidden: Tensor, head: nn.Linear, labels: Tensor, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:

@@ -42,26 +42,33 @@ def lay_out(model: "DeSTAModel", device: torch.device, mesh: DeviceMesh | None) 
     arrival, layers = _Arrival(device), set(model.decoder.layers)
     if mesh is not None:
         _check_tensor_parallel(model.base_llm, model.config.lora is not None, mesh[TENSOR].size())
-    for group in _groups(model):
-        for module in group:
-            arrival.receive(module)
+        _untie(model)
+    for module in _groups(model):
+        arrival.receive(module)
         if mesh is not None:
-            if mesh[TENSOR].size() > 1 and group[0] in layers:
-                parallelize_module(group[0], mesh[TENSOR], _plan(model.base_llm))
-            fully_shard(group if len(group) > 1 else group[0], mesh=_data_mesh(mesh))
-    arrival.receive(model)  # what is in no group
-    if mesh is not None:
-        fully_shard(model, mesh=_data_mesh(mesh))
+            if mesh[TENSOR].size() > 1 and module in layers:
+                parallelize_module(module, mesh[TENSOR], _plan(model.base_llm))
+            fully_shard(module, mesh=_data_mesh(mesh))
+    arrival.receive(model)
+    if mesh is not None:  # what is in no group (norms, convolutions) is frozen and small, and stays whole
+        rest = {p for p in model.parameters() if not isinstance(p, DTensor)}
+        fully_shard(model, mesh=_data_mesh(mesh), ignored_params=rest)
 
 
-def _groups(model: "DeSTAModel") -> Iterator[list[nn.Module]]:
-    """Modules that are gathered together. Each parameter is in one, so that every part can be called by itself."""
-    whisper = model.perception.encoder.whisper
-    yield from ([layer] for layer in whisper.layers)
-    yield [model.perception.connector]
-    yield from ([layer] for layer in model.decoder.layers)
-    yield [model.base_llm.get_input_embeddings()]
-    yield [model.head]
+def _untie(model: "DeSTAModel") -> None:
+    """An output layer that shares the embeddings' weights gets its own: FSDP2 gathers the two at different times."""
+    embeddings, head = model.base_llm.get_input_embeddings(), model.head
+    if head.weight is embeddings.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+
+
+def _groups(model: "DeSTAModel") -> Iterator[nn.Module]:
+    """Modules whose weights are gathered each by itself, when it is called. Nothing trainable is outside of them."""
+    yield from model.perception.encoder.whisper.layers
+    yield model.perception.connector
+    yield from model.decoder.layers
+    yield model.base_llm.get_input_embeddings()
+    yield model.head
 
 
 def _data_mesh(mesh: DeviceMesh) -> DeviceMesh:
