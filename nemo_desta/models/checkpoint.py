@@ -28,6 +28,8 @@ __all__ = ["check_fingerprints", "compare_fingerprints", "load", "push", "save",
 
 MODEL_TYPE, OFFICIAL_TYPE = "nemo_desta", "desta25"
 FORMAT_VERSION = 1
+_HERE = ("encoder_cache",)
+"""Settings of this machine, which do not travel with the weights."""
 _PYTORCH = {"format": "pt"}  # metadata that transformers puts into safetensors files
 log = logging.getLogger(__name__)
 
@@ -58,11 +60,12 @@ def save(model: "DeSTAModel", folder: str | Path, write: bool = True) -> None:
         write: False for a process that only helps to gather sharded weights.
     """
     state = model.trainable_state_dict()
+    settings = {key: value for key, value in model.config.to_dict().items() if key not in _HERE}
     content = {
         "model_type": MODEL_TYPE,
         "format_version": FORMAT_VERSION,
         "nemo_desta_version": __version__,
-        "model": {**model.config.to_dict(), "fingerprints": dict(model.fingerprints)},
+        "model": {**settings, "fingerprints": dict(model.fingerprints)},
     }
     if write:
         _write(folder, content, state)

@@ -22,6 +22,7 @@ from nemo_desta.models.frozen import add_lora, load_encoder, load_llm, load_toke
 from nemo_desta.models.loss import target_loss
 from nemo_desta.models.packed import last_pass, use_packed_attention
 from nemo_desta.models.parallel import lay_out, like, whole
+from nemo_desta.modules.cache import StateCache
 from nemo_desta.modules.perception import Perception
 from nemo_desta.modules.qformer import QFormerConnector
 from nemo_desta.modules.whisper import TappedWhisperEncoder
@@ -83,6 +84,22 @@ class DeSTAModel(LightningModule):
         self._val: dict[str, list[Tensor]] = defaultdict(list)
         self.train(self.training)
         self.log_parameter_groups()
+
+    def setup(self, stage: str) -> None:
+        """Lightning's hook, before training or validation: the encoder's states from disk, if `encoder_cache` says so.
+
+        Raises:
+            ConfigError: the encoder is sharded.
+        """
+        options = self.config.encoder_cache
+        if options.folder is None:
+            return
+        if self._device_mesh is not None:
+            raise ConfigError(
+                "model.encoder_cache: desta_fsdp2 shards the encoder, and a process that finds its clips on disk would leave "
+                "the others waiting for its shards; use desta_ddp, or set encoder_cache.folder=null."
+            )
+        self.perception.cache = StateCache(options.folder, options.max_gb, lambda: self.fingerprints["encoder"])
 
     def configure_model(self) -> None:
         """Lightning's hook, with the processes connected: weights from rank 0, and shards where a mesh says so."""

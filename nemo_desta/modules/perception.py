@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from nemo_desta.modules.cache import StateCache
 from nemo_desta.modules.qformer import QFormerConnector
 from nemo_desta.modules.whisper import TappedWhisperEncoder
 
@@ -14,13 +15,19 @@ class Perception(nn.Module):
     Args:
         encoder: gives tapped states (C, L, S, D).
         connector: turns them into features (C, Q, H).
+        cache: where the encoder's states are looked for first.
     """
 
-    def __init__(self, encoder: TappedWhisperEncoder, connector: QFormerConnector) -> None:
+    def __init__(
+        self, encoder: TappedWhisperEncoder, connector: QFormerConnector, cache: StateCache | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.connector = connector
+        self.cache = cache
 
     def forward(self, audio_signal: Tensor, audio_len: Tensor) -> Tensor:
         """(C, N) float32 at 16 kHz and (C,) samples to (C, Q, H)."""
-        return self.connector(self.encoder(audio_signal, audio_len))
+        if self.cache is None:
+            return self.connector(self.encoder(audio_signal, audio_len))
+        return self.connector(self.cache(self.encoder, audio_signal, audio_len))
