@@ -187,7 +187,7 @@ class DeSTAModel(LightningModule):
         embeds = self.llm.get_input_embeddings()(batch["input_ids"])
         position, index = batch["audio_position"], batch["audio_index"]
         if len(index) == 0:
-            return embeds
+            return embeds if self._alone() else embeds + self._unheard().to(embeds.dtype) * 0.0
         features = self.perception(batch["audio_signal"], batch["audio_len"]).to(embeds.dtype)
         if self.zero_audio:
             features = torch.zeros_like(features)
@@ -266,15 +266,17 @@ class DeSTAModel(LightningModule):
             ranks = dist.get_world_size()
         # gradients are averaged over ranks, so this sum over all tokens is what one process would compute
         loss = total * ranks / everywhere.clamp(min=1)
-        if len(batch["audio_index"]) == 0:  # a rank without audio still takes part in the gradient exchange
-            loss = loss + self._unheard() * 0.0
         self._log_step(loss, batch, count)
         return {"loss": loss}
 
+    def _alone(self) -> bool:
+        """Whether nobody waits for this process: neither for gradients nor for its shards of the weights."""
+        return not torch.is_grad_enabled() and self._device_mesh is None
+
     def _unheard(self) -> Tensor:
-        """Perception of a moment of silence, so that a batch without clips makes the calls that one with clips makes."""
+        """Perception of a moment of silence: a batch without clips makes the calls that one with clips makes."""
         silence = torch.zeros((1, SAMPLING_RATE // 10), device=self.device)
-        return self.perception(silence, torch.tensor([silence.shape[1]], device=self.device)).float().sum()
+        return self.perception(silence, torch.tensor([silence.shape[1]], device=self.device)).sum()
 
     def _log_step(self, loss: Tensor, batch: dict, count: Tensor) -> None:
         if self._trainer is None:
