@@ -8,12 +8,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from nemo_desta.data.shar import shar_shards
+from nemo_desta.data.shards import expand_paths
 from nemo_desta.data.source import FILE_KEYS, DeSTAInputConfig
 from nemo_desta.errors import ConfigError
 from nemo_desta.nemo_sections import DATALOADER, DATALOADERS, nemo_problems
 from nemo_desta.schema import section, unknown_keys
 
-__all__ = ["DataConfig", "resolve_data_cfg"]
+__all__ = ["DataConfig", "check_shards", "resolve_data_cfg"]
 
 _SPLITS = ("train_ds", "validation_ds", "test_ds")
 
@@ -95,12 +97,46 @@ def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
     streamed = streaming and (loader.get("force_iterable_dataset") or shards)
     if streamed and loader.get("num_workers", 0) < 1:
         yield f"{where}.num_workers must be at least 1 for tar shards and Shar: with 0, every rank would read the same stream."
+    if loader.get("concurrent_bucketing") is None:
+        loader["concurrent_bucketing"] = (
+            False  # a thread that fills the buckets would make their order a matter of time
+        )
     loader["min_tokens"] = max(1, loader.get("min_tokens") or 1)
     loader["use_multimodal_sampling"] = loader["measure_total_length"] = loader["pretokenize"] = True
     if loader.get("seed") is None:
         loader["seed"] = 42
     if loader.get("shard_seed", "trng") == "trng":
         loader["shard_seed"] = "randomized" if streamed else loader["seed"]
+
+
+def check_shards(data: DictConfig, ranks: int) -> None:
+    """Refuse training data in fewer shards than there are workers on all ranks, before anything is loaded.
+
+    Args:
+        data: see resolve_data_cfg.
+        ranks: processes that share the data.
+
+    Raises:
+        ConfigError: naming the entry.
+        RecordError: a Shar folder is missing or holds no cuts.
+    """
+    loader = data.get("train_ds") or {}
+    readers = ranks * loader.get("num_workers", 0)
+    for number, entry in enumerate(_entries(loader.get("input_cfg") or [])):
+        paths = []
+        if entry.get("tarred_filepaths"):
+            paths = expand_paths(_plain(entry["tarred_filepaths"]))
+        elif entry.get("shar_path"):
+            paths = shar_shards(expand_paths(_plain(entry["shar_path"])))
+        if paths and len(paths) < readers:
+            raise ConfigError(
+                f"data.train_ds.input_cfg[{number}] has {len(paths)} shards for {ranks} ranks with {loader.num_workers} "
+                "workers each; write smaller shards (nemo-desta pack shard_size=...), or lower num_workers."
+            )
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _entries(input_cfg: list[dict]) -> Iterator[dict]:

@@ -45,8 +45,8 @@ class DeSTADataset(torch.utils.data.Dataset):
         self.max_duration = max_duration
         self.tally = Tally(max_bad_share)
 
-    def __getitem__(self, cuts: CutSet) -> dict | None:
-        """The batch, or None when no conversation of it can be read.
+    def __getitem__(self, cuts: CutSet) -> dict:
+        """The batch; a filler without targets when no conversation of it can be read, or there is none.
 
         Raises:
             AudioError: more records are bad than `max_bad_share` allows.
@@ -55,7 +55,7 @@ class DeSTADataset(torch.utils.data.Dataset):
         members = [m for c in cuts for m in getattr(c, "members", [c])]
         kept = [c for c in members if self._load(c, loaded)]
         if not kept:
-            return None
+            return self._filler()
         order = list(dict.fromkeys(clip for c in kept for clip in c.clips))
         index = {clip: i for i, clip in enumerate(order)}
         return collate(
@@ -66,6 +66,11 @@ class DeSTADataset(torch.utils.data.Dataset):
             self.pad_id,
             self.packing,
         )
+
+    def _filler(self) -> dict:
+        """A batch of one conversation without clip and without target: something to do where other ranks have more."""
+        rendered = self.renderer.render([{"role": "user", "content": "."}])
+        return collate([rendered], [], [[]], [], self.pad_id, self.packing)
 
     def _load(self, conversation: DeSTAConversation, loaded: dict) -> bool:
         """Fill `loaded` with the clips of one conversation; False when one of them is bad."""

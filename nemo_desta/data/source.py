@@ -45,7 +45,8 @@ class DeSTAInputConfig:
     """Up to so many neighbouring records about the same clips are sampled as one example: their clips are encoded once,
     and batch_size counts such groups. Costs some variety within a batch."""
     weight: float | None = None
-    """Share of this entry in a mix; all entries have one or none has."""
+    """Share of this entry in a mix; all entries have one or none has. A mix has no end: each entry begins again when it is
+    used up. With `force_finite: true` in train_ds a pass of JSONL entries gives every record once, and weights say how early."""
     tags: Any = None
     """Attributes put on each conversation."""
 

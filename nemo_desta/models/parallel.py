@@ -4,7 +4,7 @@ Layer by layer: weights that this process did not read come from rank 0, then te
 FSDP2 shards what is left, so that no device ever holds the whole of a sharded model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
 from nemo_desta.errors import ConfigError
@@ -25,7 +25,15 @@ __all__ = ["DATA", "REPLICATE", "TENSOR", "lay_out", "like", "whole"]
 REPLICATE, DATA, TENSOR = "replicate", "data_parallel", "tensor_parallel"
 """Dimensions of the mesh; the last two are named as Lightning and NeMo name them."""
 
-_STYLES: dict[str, type[ParallelStyle]] = {"colwise": ColwiseParallel, "rowwise": RowwiseParallel}
+_STYLES: dict[str, Callable[[], ParallelStyle]] = {
+    "colwise": ColwiseParallel,
+    "rowwise": RowwiseParallel,
+    "colwise_gather_output": lambda: ColwiseParallel(output_layouts=Replicate()),
+    "rowwise_split_input": lambda: RowwiseParallel(input_layouts=Replicate()),
+}
+"""transformers' names for how a linear layer is cut."""
+_WHOLE = ("replicated_with_grad_allreduce",)
+"""And for layers that stay whole; they are frozen, so that their gradients need no thought."""
 
 
 def lay_out(model: "DeSTAModel", device: torch.device, mesh: DeviceMesh | None) -> None:
@@ -104,13 +112,15 @@ class _Arrival:
         return self._made[parameter]
 
 
-def _plan(llm: nn.Module) -> dict[str, ParallelStyle]:
-    """Tensor parallelism of one decoder layer, after transformers' own plan for this LLM."""
+def _named_plan(llm: nn.Module) -> dict[str, str]:
+    """transformers' own plan for a decoder layer of this LLM: the style of each module that does not stay whole."""
     prefix = "layers.*."
-    named = {
-        k.removeprefix(prefix): v for k, v in (llm.config.base_model_tp_plan or {}).items() if k.startswith(prefix)
-    }
-    return {name: _STYLES[style]() for name, style in named.items() if style in _STYLES}
+    plan = llm.config.base_model_tp_plan or {}
+    return {k.removeprefix(prefix): v for k, v in plan.items() if k.startswith(prefix) and v not in _WHOLE}
+
+
+def _plan(llm: nn.Module) -> dict[str, ParallelStyle]:
+    return {name: _STYLES[style]() for name, style in _named_plan(llm).items()}
 
 
 def _check_tensor_parallel(llm: nn.Module, lora: bool, size: int) -> None:
@@ -120,8 +130,12 @@ def _check_tensor_parallel(llm: nn.Module, lora: bool, size: int) -> None:
     heads, groups = config.num_attention_heads, getattr(config, "num_key_value_heads", config.num_attention_heads)
     if heads % size or groups % size:
         found.append(f"it does not divide the LLM's {heads} attention heads and {groups} key/value heads")
-    if not _plan(llm):
+    plan = _named_plan(llm)
+    unknown = sorted({style for style in plan.values() if style not in _STYLES})
+    if not plan:
         found.append(f"transformers has no plan for cutting a {config.model_type!r}")
+    elif unknown:
+        found.append(f"a {config.model_type!r} is cut in ways that are not known here ({', '.join(unknown)})")
     if lora:
         found.append("LoRA's matrices are not cut")
     if found:

@@ -36,8 +36,18 @@ class ExactResume(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         generator = torch.Generator().manual_seed(self.seed)
         offsets = torch.randint(2**31, (3,), generator=generator).tolist()
-        place = (trainer.global_step, batch_idx % trainer.accumulate_grad_batches, trainer.global_rank)
+        place = (trainer.global_step, batch_idx % trainer.accumulate_grad_batches, _data_rank(trainer))
         torch.manual_seed(sum(a * (2 * b + 1) for a, b in zip(offsets, place, strict=True)) + self.seed)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict, batch_idx: int
+    ) -> None:
+        if trainer.global_step != self._step and "draw" in batch:
+            trainer.datamodule.progress.trained = batch["draw"]
+        self._step = trainer.global_step
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
@@ -45,6 +55,11 @@ class ExactResume(Callback):
         begun = 0 if progress["is_last_batch"] else processed % trainer.accumulate_grad_batches
         for counts in (progress["total"], progress["current"]):
             counts["completed"] = counts["processed"] - begun
+
+
+def _data_rank(trainer: Trainer) -> int:
+    """Which share of the data is trained here; processes that cut one LLM among them drop the same, too."""
+    return (getattr(trainer.strategy, "distributed_sampler_kwargs", None) or {"rank": 0})["rank"]
 
 
 class LossTables(Callback):

@@ -5,8 +5,10 @@ strategy and on any number of processes. Nothing is unpickled but tensors and pl
 """
 
 import logging
+import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
@@ -79,30 +82,32 @@ def write_distributed(checkpoint: dict[str, Any], path: Path, names: list[str]) 
     Raises:
         CheckpointError: a disk refuses, on any process.
     """
-    rank = dist.get_rank() if dist.is_initialized() else 0
+    first = not dist.is_initialized() or dist.get_rank() == 0
     temporary = path.with_name(f".{path.name}.tmp")
     tensors, rest = _tensors_apart(checkpoint, names)
-    failure = None
-    try:
-        if rank == 0:
+
+    def begin() -> None:
+        if first:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            torch.save(rest, temporary / META)
-    except (OSError, RuntimeError) as err:
-        failure = err
-    if _none_failed(failure):
-        try:
-            dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True))
-        except (OSError, RuntimeError, dcp.api.CheckpointException) as err:
-            failure = err
-    if _none_failed(failure):
-        if rank == 0:
+            with (temporary / META).open("wb") as file:
+                torch.save(rest, file)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def shards() -> None:
+        dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True))
+
+    def end() -> None:
+        if first:
             _take_place(temporary, path)
-        _none_failed(None)
-        return
-    if rank == 0:
-        shutil.rmtree(temporary, ignore_errors=True)
-    raise _unwritable(path, failure or "another process could not write its part")
+
+    for step in (begin, shards, end):
+        failure = _together(step)
+        if failure:
+            if first:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise _unwritable(path, failure)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -115,8 +120,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         if not path.is_dir():
             return torch.load(path, map_location="cpu", weights_only=True)
+        if not is_distributed(path):
+            raise ValueError(f"a folder without {META}")
         rest = torch.load(path / META, map_location="cpu", weights_only=True)
-        return _tensors_back(_read_shards(path), rest)
+        return _tensors_back(_read_shards(path, rest.pop("shapes")), rest)
     except FileNotFoundError:
         raise
     except Exception as err:  # torch raises pickle, zip, runtime and value errors for damaged files
@@ -131,13 +138,25 @@ def _unwritable(path: Path, err: object) -> CheckpointError:
     )
 
 
-def _none_failed(failure: Exception | None) -> bool:
-    """Whether all processes came here without a failure."""
+def _together(step: Callable[[], None]) -> str:
+    """Do what all processes do and wait for them; returns what went wrong on the first that failed, the same everywhere."""
+    failure = ""
+    try:
+        step()
+    except (OSError, RuntimeError, SafetensorError, dcp.api.CheckpointException) as err:
+        failure = _reason(err)
     if not dist.is_initialized():
-        return failure is None
-    failed: list[bool] = [False] * dist.get_world_size()
-    dist.all_gather_object(failed, failure is not None)
-    return not any(failed)
+        return failure
+    failures = [""] * dist.get_world_size()
+    dist.all_gather_object(failures, failure)
+    return next(filter(None, failures), "")
+
+
+def _reason(err: BaseException) -> str:
+    """DCP's errors hold one for each process, with tracebacks."""
+    if isinstance(err, dcp.api.CheckpointException):
+        err = next(iter(err.failures.values()))[0]
+    return str(err)
 
 
 def _take_place(temporary: Path, path: Path) -> None:
@@ -153,10 +172,14 @@ def _take_place(temporary: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _read_shards(path: Path) -> dict[str, Tensor]:
+def _read_shards(path: Path, shapes: dict[str, list[int]]) -> dict[str, Tensor]:
     reader = HuggingFaceStorageReader(str(path))
     found = reader.read_metadata().state_dict_metadata
-    tensors = {name: torch.empty(about.size, dtype=about.properties.dtype) for name, about in found.items()}
+    for name, shape in shapes.items():
+        parts = found[name].chunks if name in found else []
+        if sum(math.prod(part.sizes) for part in parts) != math.prod(shape):
+            raise ValueError(f"parts of {name} are missing")
+    tensors = {name: torch.empty(shape, dtype=found[name].properties.dtype) for name, shape in shapes.items()}
     dcp.load(tensors, storage_reader=reader, no_dist=True)
     return tensors
 
@@ -175,7 +198,8 @@ def _tensors_apart(checkpoint: dict[str, Any], names: list[str]) -> tuple[dict[s
                     small.setdefault(names[number], {})[key] = value
         optimizers.append({"small": small, "param_groups": state["param_groups"], "names": names})
     rest = {key: value for key, value in checkpoint.items() if key not in ("state_dict", "optimizer_states")}
-    return tensors, {**rest, "optimizers": optimizers}
+    shapes = {name: list(value.shape) for name, value in tensors.items()}
+    return tensors, {**rest, "optimizers": optimizers, "shapes": shapes}
 
 
 def _tensors_back(tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, ParallelStrategy
 from torch.distributed.device_mesh import init_device_mesh
 
-from nemo_desta.errors import ConfigError
+from nemo_desta.errors import CheckpointError, ConfigError
 from nemo_desta.models.parallel import DATA, REPLICATE, TENSOR, like, whole
 from nemo_desta.training.checkpoints import read_checkpoint, write_distributed
 
@@ -124,8 +124,16 @@ class TrainableCheckpoints(ParallelStrategy):
         if self.options.distributed_checkpoint:
             names = [n for n, p in self.lightning_module.named_parameters() if p.requires_grad]
             write_distributed(checkpoint, path, names)
-        elif self.is_global_zero:
-            self.checkpoint_io.save_checkpoint(checkpoint, path)
+            return
+        failure = None
+        if self.is_global_zero:
+            try:
+                self.checkpoint_io.save_checkpoint(checkpoint, path)
+            except CheckpointError as err:
+                failure = str(err)
+        failure = self.broadcast(failure)
+        if failure:  # on all processes, none of which is left waiting
+            raise CheckpointError(failure)
 
     def load_checkpoint(self, checkpoint_path: str | Path) -> dict[str, Any]:
         return read_checkpoint(Path(self.broadcast(str(checkpoint_path))))
@@ -170,6 +178,11 @@ class DeSTAFSDP2Strategy(TrainableCheckpoints, ModelParallelStrategy):
     def __init__(self, options: StrategyConfig, **kwargs: Any) -> None:
         super().__init__(save_distributed_checkpoint=options.distributed_checkpoint, **kwargs)
         self.options = options
+
+    def set_world_ranks(self) -> None:
+        """Lightning's hook at the first moment that the number of processes is known, before any model is built."""
+        super().set_world_ranks()
+        mesh_sizes(self.options, self.num_nodes * self.num_processes)
 
     def setup_environment(self) -> None:
         self._setup_distributed()

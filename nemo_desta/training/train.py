@@ -13,7 +13,7 @@ from nemo.utils.exp_manager import exp_manager
 from nemo.utils.trainer_utils import resolve_trainer_cfg
 from omegaconf import DictConfig, OmegaConf
 
-from nemo_desta.data.config import resolve_data_cfg
+from nemo_desta.data.config import check_shards, resolve_data_cfg
 from nemo_desta.data.module import DeSTADataModule
 from nemo_desta.errors import ConfigError
 from nemo_desta.models.acceleration import AccelerationConfig, accelerate
@@ -65,9 +65,10 @@ def run(cfg: DictConfig) -> TrainResult:
     cfg = OmegaConf.create({**_DEFAULTS, **cfg})
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "the training configuration", nemo_problems)
     _check_steps(cfg)
-    resolve_data_cfg(cfg.data)  # its errors should not wait for the models
+    data_cfg = resolve_data_cfg(cfg.data)  # its errors should not wait for the models
     seed_everything(cfg.seed, workers=True)
     trainer = _trainer(cfg.trainer, StrategyConfig(**cfg.strategy))
+    check_shards(data_cfg, trainer.world_size // cfg.strategy.get("tensor_parallel_size", 1))
     log_dir = Path(exp_manager(trainer, cfg.exp_manager))
     model = DeSTAModel(cfg.model, frozen_from_rank_0=isinstance(trainer.strategy, TrainableCheckpoints))
     accelerate(model, AccelerationConfig(**cfg.acceleration))

@@ -85,7 +85,7 @@ def test_bad_audio_is_left_out_and_counted(renderer, tmp_path, kind):
 def test_too_many_bad_records_stop_the_run_with_their_ids(renderer, tmp_path):
     dataset = DeSTADataset(renderer, 0, max_bad_share=0.02)
     for number in range(2):
-        assert dataset[CutSet([conversation(number, tmp_path / "missing.wav")])] is None
+        assert dataset[CutSet([conversation(number, tmp_path / "missing.wav")])]["ids"] == []
     with pytest.raises(AudioError, match=r"3 of 3 records.*r0, r1, r2.*missing\.wav.*max_bad_share"):
         dataset[CutSet([conversation(2, tmp_path / "missing.wav")])]
 

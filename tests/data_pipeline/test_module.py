@@ -1,11 +1,13 @@
 """The way through NeMo: its config, samplers and loaders give the records we mean, once each, in a known order."""
 
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
-from nemo_desta.data.config import resolve_data_cfg
+from nemo_desta.data.clip import Clip
+from nemo_desta.data.config import check_shards, resolve_data_cfg
 from nemo_desta.data.module import DeSTADataModule
 from nemo_desta.data.shards import write_tar_shards
 from nemo_desta.errors import AudioError, ConfigError, RenderError
@@ -14,6 +16,7 @@ from nemo_desta.record import read_records, write_records
 from .conftest import record
 
 ALL = {f"r{i}" for i in range(12)}
+BUCKETS = {"use_bucketing": True, "num_buckets": 2, "num_cuts_for_bins_estimate": 24, "bucket_buffer_size": 24}
 
 
 def loader_cfg(corpus, **more):
@@ -25,11 +28,20 @@ def loader_cfg(corpus, **more):
     }
 
 
-def module(renderer, progress=None, step=0, accumulate=1, **data):
+def module(renderer, progress=None, rank=0, ranks=1, **data):
+    """The data module as rank `rank` of `ranks` has it, going on from `progress`."""
     out = DeSTADataModule(data, renderer, pad_id=0)
-    out.trainer = SimpleNamespace(global_step=step, accumulate_grad_batches=accumulate)
+    share = {"num_replicas": ranks, "rank": rank}
+    out.trainer = SimpleNamespace(strategy=SimpleNamespace(distributed_sampler_kwargs=share))
     out.load_state_dict(progress or {})
     return out
+
+
+def trained(data, batches):
+    """What a checkpoint says of the data when the first `batches` that the loader gives have been trained."""
+    seen = list(islice(data.train_dataloader(), batches))
+    data.progress.trained = seen[-1]["draw"]
+    return data.state_dict(), [b["ids"] for b in seen]
 
 
 def ids(loader):
@@ -46,35 +58,134 @@ def test_order_changes_with_the_pass_and_not_with_the_process(renderer, corpus):
     data = module(renderer, train_ds=loader_cfg(corpus, shuffle=True))
     loader = data.train_dataloader()
     first = ids(loader)
-    data.trainer.global_step = 3
+    data.progress.trained = 3
     assert ids(loader) != first and data.progress.epoch == 1
     assert ids(module(renderer, train_ds=loader_cfg(corpus, shuffle=True)).train_dataloader()) == first
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_resumed_pass_skips_what_was_trained(renderer, corpus, accumulate):
-    data = {"train_ds": loader_cfg(corpus, shuffle=True, batch_size=2)}
-    begun = {"epoch": 3, "start_step": 100, "length": None}
-    whole = ids(module(renderer, begun, 100, **data).train_dataloader())
-    assert ids(module(renderer, begun, 102, accumulate, **data).train_dataloader()) == whole[2 * accumulate :]
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_resumed_pass_goes_on_where_training_stood(renderer, corpus, workers, ranks):
+    data = {"train_ds": loader_cfg(corpus, shuffle=True, batch_size=2, num_workers=workers)}
+    for rank in range(ranks):
+        whole = ids(module(renderer, {"epoch": 3}, rank, ranks, **data).train_dataloader())
+        state, seen = trained(module(renderer, {"epoch": 3}, rank, ranks, **data), 2)
+        assert seen + ids(module(renderer, state, rank, ranks, **data).train_dataloader()) == whole
 
 
 def test_a_pass_that_was_used_up_is_followed_by_the_next(renderer, corpus):
     data = {"train_ds": loader_cfg(corpus, shuffle=True, batch_size=2)}
-    resumed = module(renderer, {"epoch": 3, "start_step": 100, "length": 6}, 106, **data)
-    following = module(renderer, {"epoch": 4, "start_step": 106, "length": None}, 106, **data)
+    resumed = module(renderer, {"epoch": 3, "trained": 6, "length": 6}, **data)
+    following = module(renderer, {"epoch": 4}, **data)
     assert ids(resumed.train_dataloader()) == ids(following.train_dataloader()) and resumed.progress.epoch == 4
 
 
-def test_ranks_share_the_records(renderer, corpus, monkeypatch):
-    monkeypatch.setattr(DeSTADataModule, "_get_world_size", lambda self: 2)
-    seen = []
-    for rank in range(2):
-        monkeypatch.setattr(DeSTADataModule, "_get_dp_rank", lambda self, rank=rank: rank)
-        seen.append(
-            sum(ids(module(renderer, train_ds=loader_cfg(corpus, shuffle=True, batch_size=2)).train_dataloader()), [])
-        )
+def test_ranks_share_the_records(renderer, corpus):
+    cfg = loader_cfg(corpus, shuffle=True, batch_size=2)
+    seen = [sum(ids(module(renderer, rank=r, ranks=2, train_ds=cfg).train_dataloader()), []) for r in range(2)]
     assert set(seen[0]) | set(seen[1]) == ALL and not set(seen[0]) & set(seen[1])
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (3, 2)])
+def test_another_number_of_ranks_repeats_and_loses_nothing(renderer, corpus, before, after):
+    cfg = loader_cfg(corpus, shuffle=True, batch_size=1)
+    begun = [trained(module(renderer, rank=r, ranks=before, train_ds=cfg), 2) for r in range(before)]
+    assert len({state["trained"] for state, _ in begun}) == 1
+    rest = [ids(module(renderer, begun[0][0], r, after, train_ds=cfg).train_dataloader()) for r in range(after)]
+    seen = [i for _, batches in begun for i in sum(batches, [])] + [i for batches in rest for i in sum(batches, [])]
+    assert sorted(seen) == sorted(ALL)
+
+
+def test_a_batch_that_was_passed_over_is_not_trained_again(renderer, corpus):
+    """Numbers are those of drawn batches, not of optimizer steps."""
+    rows = [record(i, "clips/0.wav" if i % 3 else f"missing{i}.wav") for i in range(8)]
+    write_records(corpus / "train.jsonl", rows)
+    cfg = loader_cfg(corpus, batch_size=1, shuffle=True)
+    whole = ids(module(renderer, train_ds=cfg, max_bad_share=0.5).train_dataloader())
+    state, seen = trained(module(renderer, train_ds=cfg, max_bad_share=0.5), 3)
+    rest = ids(module(renderer, state, train_ds=cfg, max_bad_share=0.5).train_dataloader())
+    assert seen + rest == whole and len(whole) == 5 and state["trained"] > 3
+
+
+def shards(corpus, name, rows, size=2):
+    """Tar shards of records about the corpus' clips; returns an input_cfg entry."""
+    write_tar_shards(rows, corpus, str(corpus / f"{name}_%d.tar"), shard_size=size)
+    return {"type": "desta", "tarred_filepaths": [str(p) for p in sorted(corpus.glob(f"{name}_*.tar"))]}
+
+
+@pytest.mark.parametrize("bucketing", [{}, {"batch_size": None, "batch_tokens": 150, **BUCKETS}])
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 1), (1, 2), (2, 1)])
+def test_a_resumed_mix_of_streams_goes_on_where_training_stood(renderer, corpus, ranks, workers, bucketing):
+    rows = list(read_records(corpus / "train.jsonl"))
+    mix = [shards(corpus, "a", rows[:8]) | {"weight": 0.7}, shards(corpus, "b", rows[4:]) | {"weight": 0.3}]
+    cfg = {
+        "input_cfg": mix,
+        "batch_size": 2,
+        "num_workers": workers,
+        "seed": 5,
+        "shuffle": True,
+        "shuffle_buffer_size": 4,
+    }
+    cfg |= bucketing
+    for rank in range(ranks):
+        whole = [b["ids"] for b in islice(module(renderer, None, rank, ranks, train_ds=cfg).train_dataloader(), 12)]
+        for count in (1, 4, 5):
+            state, seen = trained(module(renderer, None, rank, ranks, train_ds=cfg), count)
+            rest = islice(module(renderer, state, rank, ranks, train_ds=cfg).train_dataloader(), 12 - count)
+            assert seen + [b["ids"] for b in rest] == whole, count
+
+
+def test_skipping_reads_no_audio(renderer, corpus, monkeypatch):
+    cfg = loader_cfg(corpus, batch_size=1)
+    read = []
+    load = Clip.load
+    monkeypatch.setattr(Clip, "load", lambda self, *a: read.append(self.path) or load(self, *a))
+    state, _ = trained(module(renderer, train_ds=cfg), 9)
+    read.clear()
+    assert len(ids(module(renderer, state, train_ds=cfg).train_dataloader())) == 3 == len(read)
+
+
+def test_streams_on_another_number_of_ranks_say_what_may_come_again(renderer, corpus, caplog):
+    entry = shards(corpus, "a", list(read_records(corpus / "train.jsonl")))
+    cfg = {"input_cfg": [entry], "batch_size": 2, "num_workers": 1, "seed": 5, "shuffle": True}
+    state, _ = trained(module(renderer, train_ds=cfg), 3)
+    next(iter(module(renderer, state, 0, 2, train_ds=cfg).train_dataloader()))
+    assert "1 ranks with 1 workers each, now by 2 with 1: they begin anew" in caplog.text and "3 batches" in caplog.text
+
+
+def test_other_data_than_in_the_checkpoint_are_told(renderer, corpus, caplog):
+    state, _ = trained(module(renderer, train_ds=loader_cfg(corpus)), 1)
+    module(renderer, state, train_ds=loader_cfg(corpus)).train_dataloader()
+    assert "not what it was" not in caplog.text
+    module(renderer, state, train_ds=loader_cfg(corpus, batch_size=3)).train_dataloader()
+    assert "not what it was" in caplog.text
+
+
+def test_a_long_record_makes_a_batch_smaller(renderer, corpus):
+    """A token budget holds for every batch; with a penalty on length, batches of long records hold fewer tokens."""
+    rows = [record(i, f"clips/{i % 6}.wav", "Yes." * (1 + 40 * (i % 2))) for i in range(24)]
+    write_records(corpus / "train.jsonl", rows)
+    found = {}
+    for factor in (None, 60):
+        cfg = loader_cfg(corpus, batch_size=None, batch_tokens=600, **BUCKETS, quadratic_factor=factor)
+        batches = list(module(renderer, train_ds=cfg).train_dataloader())
+        assert sorted(i for b in batches for i in b["ids"]) == sorted(r.id for r in rows)
+        assert all(b["input_ids"].numel() <= 600 for b in batches)
+        found[factor] = max(len(b["ids"]) for b in batches if b["input_ids"].shape[1] > 60)
+    assert found[60] < found[None]
+
+
+def test_bucketing_leaves_less_padding(renderer, corpus):
+    rows = [record(i, f"clips/{i % 6}.wav", "Yes." * (1 + 40 * (i % 2))) for i in range(24)]
+    write_records(corpus / "train.jsonl", rows)
+
+    def padding(**more):
+        batches = list(module(renderer, train_ds=loader_cfg(corpus, **more)).train_dataloader())
+        return 1 - sum(int(b["attention_mask"].sum()) for b in batches) / sum(
+            b["attention_mask"].numel() for b in batches
+        )
+
+    assert padding(**BUCKETS) < padding()
 
 
 def test_bucketing_by_tokens_keeps_every_record(renderer, corpus):
@@ -107,13 +218,14 @@ def test_a_prompt_over_the_limit_is_told_apart(renderer, corpus, caplog):
     assert "prompt alone is" in caplog.text
 
 
-def test_an_unreadable_batch_is_passed_over_on_one_process_only(renderer, corpus, monkeypatch):
+@pytest.mark.parametrize("packing", [False, True])
+def test_an_unreadable_batch_is_passed_over_or_filled_where_others_wait(renderer, corpus, packing):
     write_records(corpus / "train.jsonl", [record(i, "clips/0.wav" if i else "missing.wav") for i in range(4)])
     cfg = loader_cfg(corpus, batch_size=1)
     assert ids(module(renderer, train_ds=cfg).train_dataloader()) == [["r1"], ["r2"], ["r3"]]
-    monkeypatch.setattr(DeSTADataModule, "_get_world_size", lambda self: 2)
-    with pytest.raises(AudioError, match="whole batch"):
-        ids(module(renderer, train_ds=cfg).train_dataloader())
+    first, second = module(renderer, ranks=2, train_ds=cfg, packing=packing).train_dataloader()
+    assert first["ids"] == [] and second["ids"] == ["r2"]
+    assert not first["target_mask"].any() and len(first["audio_index"]) == 0
 
 
 def test_too_many_bad_records_reach_the_trainer_from_a_worker(renderer, corpus):
@@ -220,14 +332,18 @@ def test_the_length_limit_is_that_of_a_record_in_a_group_too(renderer, corpus):
     )
 
 
-def test_a_last_batch_smaller_than_the_ranks_gives_every_rank_a_batch(renderer, corpus, monkeypatch):
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_last_round_smaller_than_the_ranks_repeats_nothing(renderer, corpus, together):
     write_records(corpus / "train.jsonl", [record(0, "clips/0.wav")])
-    monkeypatch.setattr(DeSTADataModule, "_get_world_size", lambda self: 2)
-    for together in (1, 2):
-        cfg = loader_cfg(corpus)
-        cfg["input_cfg"][0]["together"] = together
-        seen = []
-        for rank in range(2):
-            monkeypatch.setattr(DeSTADataModule, "_get_dp_rank", lambda self, rank=rank: rank)
-            seen += ids(module(renderer, train_ds=cfg).train_dataloader())
-        assert seen == [["r0"], ["r0"]]
+    cfg = loader_cfg(corpus)
+    cfg["input_cfg"][0]["together"] = together
+    seen = [ids(module(renderer, rank=r, ranks=2, train_ds=cfg).train_dataloader()) for r in range(2)]
+    assert seen == [[["r0"]], [[]]], "the other rank has a filler"
+
+
+def test_fewer_shards_than_workers_of_all_ranks_is_refused_before_anything_is_loaded(corpus):
+    entry = shards(corpus, "a", list(read_records(corpus / "train.jsonl")), size=6)
+    data = resolve_data_cfg({"train_ds": {"input_cfg": [entry], "batch_size": 1, "num_workers": 2}})
+    check_shards(data, 1)
+    with pytest.raises(ConfigError, match=r"input_cfg\[0\] has 2 shards for 2 ranks with 2 workers"):
+        check_shards(data, 2)
