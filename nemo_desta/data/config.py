@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from nemo_desta.errors import ConfigError
 from nemo_desta.nemo_sections import DATALOADER, DATALOADERS, nemo_problems
 from nemo_desta.schema import section, unknown_keys
 
-__all__ = ["DataConfig", "check_shards", "resolve_data_cfg"]
+__all__ = ["DataConfig", "check_shards", "is_streamed", "resolve_data_cfg"]
 
 _SPLITS = ("train_ds", "validation_ds", "test_ds")
 
@@ -85,28 +85,37 @@ def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
     entries = list(_entries(loader["input_cfg"]))
     for number, entry in enumerate(e for e in entries if e.get("type") == "desta"):
         yield from unknown_keys(entry, _entry_keys(), f"{where}.input_cfg[{number}]")
-        if entry.get("max_length") is None:
-            entry["max_length"] = loader.get("max_tokens")
+        if entry.get("max_length") is None:  # what exceeds the budget of a batch fits into none
+            entry["max_length"] = min(
+                filter(None, (loader.get("max_tokens"), loader.get("batch_tokens"))), default=None
+            )
         if sum(entry.get(key) is not None for key in FILE_KEYS) != 1:
             yield f"{where}.input_cfg[{number}] needs one of manifest_filepath (JSONL), tarred_filepaths (tar shards) and shar_path (Lhotse Shar), and not both."
         if not isinstance(entry.get("together", 1), int) or entry.get("together", 1) < 1:
             yield f"{where}.input_cfg[{number}].together must be 1 or more, it is {entry['together']!r}."
     if all(e.get("type") == "desta" for e in entries):
         loader.pop("max_tokens", None)  # counted by us; NeMo's filter would count nothing, and take groups for records
-    shards = any(e.get("tarred_filepaths") or e.get("shar_path") for e in entries)
-    streamed = streaming and (loader.get("force_iterable_dataset") or shards)
+    streamed = streaming and is_streamed(loader)
     if streamed and loader.get("num_workers", 0) < 1:
         yield f"{where}.num_workers must be at least 1 for tar shards and Shar: with 0, every rank would read the same stream."
-    if loader.get("concurrent_bucketing") is None:
-        loader["concurrent_bucketing"] = (
-            False  # a thread that fills the buckets would make their order a matter of time
-        )
+    if loader.get("max_open_streams"):
+        yield f"{where}.max_open_streams: entries have no end, so those that are opened first would be the only ones; leave it out."
+    # True: a thread fills the buckets, and which batch comes next is a matter of time
+    loader["concurrent_bucketing"] = loader.get("concurrent_bucketing") or False
     loader["min_tokens"] = max(1, loader.get("min_tokens") or 1)
     loader["use_multimodal_sampling"] = loader["measure_total_length"] = loader["pretokenize"] = True
     if loader.get("seed") is None:
         loader["seed"] = 42
     if loader.get("shard_seed", "trng") == "trng":
         loader["shard_seed"] = "randomized" if streamed else loader["seed"]
+
+
+def is_streamed(loader: Mapping[str, Any]) -> bool:
+    """Whether records are read inside the workers: from tar shards or Shar, or because NeMo is told so."""
+    entries = _entries(loader.get("input_cfg") or [])
+    return bool(
+        loader.get("force_iterable_dataset") or any(e.get("tarred_filepaths") or e.get("shar_path") for e in entries)
+    )
 
 
 def check_shards(data: DictConfig, ranks: int) -> None:
@@ -117,11 +126,15 @@ def check_shards(data: DictConfig, ranks: int) -> None:
         ranks: processes that share the data.
 
     Raises:
-        ConfigError: naming the entry.
+        ConfigError: naming the entry; or streams that end, which some ranks would do before others.
         RecordError: a Shar folder is missing or holds no cuts.
     """
     loader = data.get("train_ds") or {}
     readers = ranks * loader.get("num_workers", 0)
+    if ranks > 1 and loader.get("force_finite") and is_streamed(loader):
+        raise ConfigError(
+            "data.train_ds.force_finite: on several ranks streams must not end, some would before others."
+        )
     for number, entry in enumerate(_entries(loader.get("input_cfg") or [])):
         paths = []
         if entry.get("tarred_filepaths"):

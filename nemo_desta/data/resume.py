@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from nemo_desta.data.budget import within
 from nemo_desta.data.conversation import RenderingTokenizer
 from nemo_desta.data.dataset import DeSTADataset
-from nemo_desta.errors import RenderError
+from nemo_desta.errors import AudioError, RenderError
 
 __all__ = ["DataProgress", "EpochLoader", "EpochSampler", "Stream", "resumable"]
 
@@ -149,6 +149,7 @@ class EpochLoader:
 
     Raises:
         RenderError: every record was skipped.
+        AudioError: nothing of two passes could be read.
     """
 
     def __init__(self, loader: DataLoader, progress: DataProgress, tokenizer: RenderingTokenizer, ranks: int) -> None:
@@ -161,36 +162,39 @@ class EpochLoader:
         self._ahead: deque[dict] = deque()
 
     def __iter__(self) -> Iterator[dict]:
-        given = False
-        while not given:  # the rest of a pass may hold nothing that can be read
+        for _ in range(2):  # the rest of a pass may hold nothing that can be read
+            given = False
             for batch in self._rest():
                 given = True
                 yield batch
-            self._finish(given)
+            self.close()
+            self._check()
+            if given:
+                return
+            self.progress.next_pass()
+        raise AudioError("none of the training data can be read; see the ids logged above, and mend them.")
 
     def _rest(self) -> Iterator[dict]:
         ahead = [batch for batch in self._ahead if batch["draw"] > self.progress.seen]
-        if self._live is None or len(ahead) >= _AHEAD:  # nothing is known of those before
+        if self._live is None or len(ahead) == _AHEAD:  # there may have been more
             self.progress.begin(self.ranks, self.loader.num_workers)
             self._live, ahead = iter(self.loader), []
         self._ahead = deque(ahead, maxlen=_AHEAD)
         yield from ahead
+        last = None
         for batch in self._live:
+            last = batch and batch["draw"]
             if batch is not None and (batch["ids"] or self.ranks > 1):
                 self._ahead.append(batch)
                 yield batch
-            elif batch is not None:
-                self._passed_over = batch["draw"]
+        self.progress.length = last or self.progress.length
 
-    def _finish(self, given: bool) -> None:
-        self.close()
+    def _check(self) -> None:
         tally = self.tokenizer.tally
         if tally.skipped and tally.skipped == tally.seen:
             raise RenderError(f"the training data gave no batch ({tally.summary()}); raise max_tokens.")
         if tally.skipped:
             _LOG.warning("training data so far: %s.", tally.summary())
-        if not given:
-            self.progress.next_pass()
 
 
 def _batches(sampler: CutSampler, epoch: int, ranks: int = 1) -> Iterator[CutSet]:
@@ -203,7 +207,7 @@ def _batches(sampler: CutSampler, epoch: int, ranks: int = 1) -> Iterator[CutSet
     batches = iter(sampler)  # Lhotse's samplers are their own iterators, and each iter() of one starts anew
     sampler.world_size = 1
     while (batch := next(batches, None)) is not None:
-        yield from within(sampler.constraint, batch)
+        yield from within(getattr(sampler, "constraint", None), batch)
 
 
 def resumable(loader: DataLoader, progress: DataProgress, rank: int, ranks: int) -> DataLoader:

@@ -45,8 +45,8 @@ class ExactResume(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict, batch_idx: int
     ) -> None:
-        if trainer.global_step != self._step and "draw" in batch:
-            trainer.datamodule.progress.trained = batch["draw"]
+        if "draw" in batch:
+            trainer.datamodule.progress.note(batch["draw"], stepped=trainer.global_step != self._step)
         self._step = trainer.global_step
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def module(renderer, progress=None, rank=0, ranks=1, **data):
 def trained(data, batches):
     """What a checkpoint says of the data when the first `batches` that the loader gives have been trained."""
     seen = list(islice(data.train_dataloader(), batches))
-    data.progress.trained = seen[-1]["draw"]
+    data.progress.note(seen[-1]["draw"], stepped=True)
     return data.state_dict(), [b["ids"] for b in seen]
 
 
@@ -58,7 +58,7 @@ def test_order_changes_with_the_pass_and_not_with_the_process(renderer, corpus):
     data = module(renderer, train_ds=loader_cfg(corpus, shuffle=True))
     loader = data.train_dataloader()
     first = ids(loader)
-    data.progress.trained = 3
+    data.progress.note(3, stepped=True)
     assert ids(loader) != first and data.progress.epoch == 1
     assert ids(module(renderer, train_ds=loader_cfg(corpus, shuffle=True)).train_dataloader()) == first
 
