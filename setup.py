@@ -24,6 +24,7 @@ def long_description() -> str:
 # nemo_toolkit[speechlm2] brings hydra-core, lightning, tensorboard, librosa, scipy and more; what nemo_desta imports
 # itself is named here all the same, with the range it is known to work with.
 INSTALL_REQUIRES = [
+    "accelerate>=1.1",
     "braceexpand>=0.1.7",
     "click>=8.1,<9",
     "datasketch>=1.6,<3",

@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import MixedPrecision
 from omegaconf import OmegaConf
 
+from nemo_desta.training.strategies import StrategyConfig
 from nemo_desta.training.train import _trainer_arguments, run
 
 from .conftest import losses
@@ -22,7 +23,9 @@ from .conftest import losses
     ],
 )
 def test_precision_reaches_the_plugin(precision, plugin, parameters):
-    trainer = Trainer(**_trainer_arguments(OmegaConf.create({"accelerator": "cpu", "precision": precision})))
+    trainer = Trainer(
+        **_trainer_arguments(OmegaConf.create({"accelerator": "cpu", "precision": precision}), StrategyConfig())
+    )
     assert type(trainer.precision_plugin).__name__ == plugin
     module = trainer.precision_plugin.convert_module(torch.nn.Linear(2, 2))
     assert module.weight.dtype == parameters
@@ -30,7 +33,7 @@ def test_precision_reaches_the_plugin(precision, plugin, parameters):
 
 def test_16_mixed_scales_the_loss():
     """Lightning refuses fp16 autocast on a CPU, so the arguments are looked at and the plugin is built for CUDA."""
-    arguments = _trainer_arguments(OmegaConf.create({"precision": "16-mixed"}))
+    arguments = _trainer_arguments(OmegaConf.create({"precision": "16-mixed"}), StrategyConfig())
     assert arguments["precision"] == "16-mixed"
     assert MixedPrecision("16-mixed", "cuda").scaler is not None
 
