@@ -9,6 +9,9 @@ from lhotse import CutSet
 from nemo_desta.data.clip import Clip
 from nemo_desta.data.conversation import DeSTAConversation, RenderingTokenizer
 from nemo_desta.data.dataset import DeSTADataset
+from nemo_desta.data.shar import SharShard, shar_shards
+from nemo_desta.data.shards import write_tar_shards
+from nemo_desta.data.source import DeSTASource
 from nemo_desta.errors import AudioError
 from nemo_desta.record import AudioRef, Message, Record
 
@@ -31,6 +34,28 @@ def test_clips_with_equal_stems_are_not_swapped(renderer, tmp_path):
         clip = batch["audio_index"][batch["audio_position"][:, 0] == row].item()
         assert batch["audio_len"][clip] == len(expected)
         np.testing.assert_array_equal(batch["audio_signal"][clip, : len(expected)].numpy(), expected)
+
+
+@pytest.mark.parametrize("form", ["tar", "shar"])
+def test_clips_with_equal_names_in_other_shards_are_not_swapped(renderer, tmp_path, form):
+    """In Shar the cuts of all shards of a folder that begins anew are called alike, too."""
+    paths, expected = [], {}
+    for number, folder in enumerate("ab"):
+        tone(tmp_path / folder / "00001.wav", 200 + 700 * number, 0.1 + 0.1 * number)
+        expected[f"r{number}"] = soundfile.read(tmp_path / folder / "00001.wav", dtype="float32")[0]
+        if form == "tar":
+            rows = [record(number, "00001.wav")]
+            paths += map(str, write_tar_shards(rows, tmp_path / folder, str(tmp_path / f"{folder}_%d.tar")))
+        else:
+            (tmp_path / f"shar_{folder}").mkdir()
+            with SharShard(tmp_path / f"shar_{folder}", 0) as shard:
+                shard.add(record(number, "00001.wav"), lambda name, f=folder: (tmp_path / f / name).read_bytes())
+            paths += shar_shards([tmp_path / f"shar_{folder}"])
+    batch = DeSTADataset(renderer, 0)[CutSet(list(DeSTASource(paths, form=form))[::-1])]
+    assert batch["ids"] == ["r1", "r0"]
+    for row, name in enumerate(batch["ids"]):
+        clip = batch["audio_index"][batch["audio_position"][:, 0] == row].item()
+        np.testing.assert_array_equal(batch["audio_signal"][clip, : batch["audio_len"][clip]], expected[name])
 
 
 def test_a_clip_of_many_conversations_is_loaded_once(renderer, tmp_path, monkeypatch):

@@ -158,6 +158,15 @@ def test_streams_shared_anew_resume_exactly_from_then_on(renderer, corpus):
     assert again["epoch"] == 1 and seen + [b["ids"] for b in rest] == whole != before
 
 
+def test_streams_begun_anew_have_another_order(renderer, corpus):
+    cfg = {"input_cfg": [shards(corpus, "a", list(read_records(corpus / "train.jsonl")), size=1)], "batch_size": 2}
+    cfg |= {"num_workers": 1, "seed": 5, "shuffle": True, "shuffle_buffer_size": 2}
+    first, second = (
+        [b["ids"] for b in islice(module(renderer, {"epoch": n}, train_ds=cfg).train_dataloader(), 6)] for n in range(2)
+    )
+    assert first != second
+
+
 def test_streams_that_end_are_refused_on_several_ranks(corpus):
     entry = shards(corpus, "a", list(read_records(corpus / "train.jsonl")), size=1)
     data = resolve_data_cfg(
