@@ -42,7 +42,7 @@ def resolve_data_cfg(cfg: DictConfig | dict) -> DictConfig:
 
     - measures conversations by their tokens (`use_multimodal_sampling`, `measure_total_length`),
     - drops what is left out (`min_tokens` of at least 1, see DeSTAConversation),
-    - counts what exceeds its `max_tokens` (it becomes the `max_length` of the `desta` entries),
+    - counts what exceeds its `max_tokens`, or what no batch takes (the `max_length` of the `desta` entries),
     - has one fixed shuffling seed for all ranks in place of NeMo's default, a random one a rank, which would repeat
       some records and lose others (streamed tar shards and Shar: one a worker, as they need it).
 
@@ -85,10 +85,8 @@ def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
     entries = list(_entries(loader["input_cfg"]))
     for number, entry in enumerate(e for e in entries if e.get("type") == "desta"):
         yield from unknown_keys(entry, _entry_keys(), f"{where}.input_cfg[{number}]")
-        if entry.get("max_length") is None:  # what exceeds the budget of a batch fits into none
-            entry["max_length"] = min(
-                filter(None, (loader.get("max_tokens"), loader.get("batch_tokens"))), default=None
-            )
+        if entry.get("max_length") is None:
+            entry["max_length"] = _longest(loader)
         if sum(entry.get(key) is not None for key in FILE_KEYS) != 1:
             yield f"{where}.input_cfg[{number}] needs one of manifest_filepath (JSONL), tarred_filepaths (tar shards) and shar_path (Lhotse Shar), and not both."
         if not isinstance(entry.get("together", 1), int) or entry.get("together", 1) < 1:
@@ -108,6 +106,15 @@ def _resolve_loader(loader: dict, where: str, streaming: bool) -> Iterator[str]:
         loader["seed"] = 42
     if loader.get("shard_seed", "trng") == "trng":
         loader["shard_seed"] = "randomized" if streamed else loader["seed"]
+
+
+def _longest(loader: Mapping[str, Any]) -> int | None:
+    """Tokens beyond which no batch takes a record: we count what NeMo would drop without a word, or overstep its budget for."""
+    limits = [loader.get("max_tokens"), loader.get("batch_tokens")]
+    bins = loader.get("bucket_duration_bins")
+    if loader.get("bucket_batch_size") and bins and isinstance(bins[-1], int | float):
+        limits.append(int(bins[-1]))
+    return min(filter(None, limits), default=None)
 
 
 def is_streamed(loader: Mapping[str, Any]) -> bool:

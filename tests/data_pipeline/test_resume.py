@@ -141,6 +141,24 @@ def test_bounds_of_buckets_are_not_counted_as_records_seen(renderer, corpus):
     assert data.tokenizer.tally.seen == 40
 
 
+def test_buckets_of_given_sizes_skip_and_count_what_is_longer_than_the_last(renderer, corpus):
+    """As nemo-desta calibrate writes them; NeMo's filter alone would count nothing."""
+    lengths(corpus)
+    cfg = loader_cfg(corpus, batch_size=None, bucket_duration_bins=[60, 150], bucket_batch_size=[4, 2], shuffle=True)
+    data = module(renderer, train_ds=cfg)
+    batches = list(data.train_dataloader())
+    assert all(len(b["ids"]) <= (4 if b["input_ids"].shape[1] <= 60 else 2) for b in batches)
+    assert 0 < data.tokenizer.tally.skipped == 40 - sum(len(b["ids"]) for b in batches)
+
+
+def test_a_record_that_exceeds_the_budget_is_skipped_and_counted(renderer, corpus):
+    lengths(corpus)
+    data = module(renderer, train_ds=loader_cfg(corpus, batch_size=None, batch_tokens=150))
+    batches = list(data.train_dataloader())
+    assert max(b["input_ids"].numel() for b in batches) <= 150
+    assert 0 < data.tokenizer.tally.skipped == 40 - sum(len(b["ids"]) for b in batches)
+
+
 def test_other_workers_are_no_other_data(renderer, corpus, caplog):
     state, _ = trained(module(renderer, train_ds=loader_cfg(corpus)), 1)
     module(renderer, state, train_ds=loader_cfg(corpus, num_workers=2, pin_memory=True)).train_dataloader()
