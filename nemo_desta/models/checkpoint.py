@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,16 @@ from nemo_desta.models.config import DeSTAConfig
 if TYPE_CHECKING:
     from nemo_desta.models.desta import DeSTAModel
 
-__all__ = ["check_fingerprints", "compare_fingerprints", "load", "push", "save", "save_official"]
+__all__ = [
+    "CheckpointFolder",
+    "check_fingerprints",
+    "compare_fingerprints",
+    "load",
+    "push",
+    "read_checkpoint_folder",
+    "save",
+    "save_official",
+]
 
 MODEL_TYPE, OFFICIAL_TYPE = "nemo_desta", "desta25"
 FORMAT_VERSION = 1
@@ -150,6 +160,38 @@ def _write(
         raise CheckpointError(f"{folder}: the checkpoint cannot be written ({err}); choose another folder.") from err
 
 
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """A checkpoint as read from its folder, in our names.
+
+    Attributes:
+        config: the model section it was saved with, or what stands for it in an official one.
+        state: trainable weights by parameter name.
+        official, metadata: config.json and the weights' metadata as they were, if it is an official one.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    state: dict[str, torch.Tensor]
+    official: dict[str, Any] | None
+    metadata: dict[str, str] | None
+
+
+def read_checkpoint_folder(path_or_hub_id: str | Path) -> CheckpointFolder:
+    """Read a checkpoint of ours or an official one, without building its model.
+
+    Raises:
+        CheckpointError: no checkpoint there, or damaged.
+    """
+    folder = _folder(str(path_or_hub_id))
+    stored = _read_config(folder)
+    state, metadata = _read_state(folder)
+    if stored.get("model_type") != OFFICIAL_TYPE:
+        return CheckpointFolder(folder, dict(stored["model"]), state, None, metadata)
+    renamed = {_own_name(k): v for k, v in state.items()}
+    return CheckpointFolder(folder, _from_official(stored, folder), renamed, stored, metadata)
+
+
 def load(
     cls: type["DeSTAModel"],
     path_or_hub_id: str | Path,
@@ -168,21 +210,16 @@ def load(
     Raises:
         CheckpointError: no checkpoint there, damaged, or trained on other frozen weights.
     """
-    folder = _folder(str(path_or_hub_id))
-    stored = _read_config(folder)
-    official = stored.get("model_type") == OFFICIAL_TYPE
-    config = _from_official(stored, folder) if official else dict(stored["model"])
+    read = read_checkpoint_folder(path_or_hub_id)
+    config, folder = dict(read.config), read.folder
     names = {half: str(given or config.get(half) or "") for half, given in (("llm", llm), ("encoder", encoder))}
     config |= {half: _inside(folder, name) for half, name in names.items()}
     if dtype is not None:
         config["llm_dtype"] = config["encoder_dtype"] = str(dtype).removeprefix("torch.")
     model = cls(config)
-    state, metadata = _read_state(folder)
-    if official:
-        model.official_config, model.official_metadata, model.names = stored, metadata, names
-    model.load_trainable(
-        {_own_name(k): v for k, v in state.items()} if official else state, str(folder / "model.safetensors")
-    )
+    if read.official is not None:
+        model.official_config, model.official_metadata, model.names = read.official, read.metadata, names
+    model.load_trainable(read.state, str(folder / "model.safetensors"))
     return model.eval()
 
 

@@ -15,17 +15,15 @@ from torch.nn.functional import cross_entropy
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
 from nemo_desta.audio import SAMPLING_RATE
-from nemo_desta.errors import CheckpointError, ConfigError
-from nemo_desta.models import checkpoint, comparing, generation, scoring
+from nemo_desta.errors import ConfigError
+from nemo_desta.models import checkpoint, comparing, generation, scoring, trainable
+from nemo_desta.models.building import build_perception, head_is_plain
 from nemo_desta.models.config import DeSTAConfig
 from nemo_desta.models.frozen import add_lora, load_encoder, load_llm, load_tokenizer
 from nemo_desta.models.loss import target_loss
 from nemo_desta.models.packed import last_pass, use_packed_attention
-from nemo_desta.models.parallel import lay_out, like, whole
+from nemo_desta.models.parallel import TENSOR, lay_out, whole
 from nemo_desta.modules.cache import StateCache
-from nemo_desta.modules.perception import Perception
-from nemo_desta.modules.qformer import QFormerConnector
-from nemo_desta.modules.whisper import TappedWhisperEncoder
 from nemo_desta.record import Record
 from nemo_desta.rendering import Renderer
 
@@ -72,18 +70,18 @@ class DeSTAModel(LightningModule):
         self.names = {"llm": config.llm, "encoder": config.encoder}
         self.official_config: dict[str, Any] = {}  # this and the next as read, where the checkpoint was an official one
         self.official_metadata: dict[str, str] | None = {"format": "pt"}
-        self.perception = _build_perception(config, encoder, llm, read)
+        self.perception = build_perception(config, encoder, llm, read)
         self.llm = llm if config.lora is None else add_lora(llm, config.lora)
         self.zero_audio = False  # ablation: features of zero in the clips' places
         self.packs = use_packed_attention(self.base_llm)
         self._plain_head = True
         if read:
             checkpoint.check_fingerprints(config, self.fingerprints)
-            self._plain_head = self._head_is_plain()
+            self._plain_head = head_is_plain(self.base_llm)
         self._laid_out = False
         self._val: dict[str, list[Tensor]] = defaultdict(list)
         self.train(self.training)
-        self.log_parameter_groups()
+        trainable.log_groups(self)
 
     def setup(self, stage: str) -> None:
         """Lightning's hook, before training or validation: the encoder's states from disk, if `encoder_cache` says so.
@@ -127,19 +125,7 @@ class DeSTAModel(LightningModule):
 
     def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Named groups `connector`, `lora`, `encoder`, `llm`: every parameter is in exactly one."""
-        groups: dict[str, list[tuple[str, nn.Parameter]]] = {"connector": [], "lora": [], "encoder": [], "llm": []}
-        for name, parameter in self.named_parameters():
-            half, group = name.split(".")[:2]
-            if half == "llm":
-                group = "lora" if ".lora_" in name else "llm"
-            groups[group].append((name, parameter))
-        return groups
-
-    def log_parameter_groups(self) -> None:
-        for group, members in self.parameter_groups().items():
-            total = sum(p.numel() for _, p in members)
-            trains = sum(p.numel() for _, p in members if p.requires_grad)
-            log.info("%-9s %12d parameters, %12d trainable", group, total, trains)
+        return trainable.parameter_groups(self)
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
         """The parameters that train, detached and whole, on the CPU; a collective where they are sharded."""
@@ -151,25 +137,7 @@ class DeSTAModel(LightningModule):
         Raises:
             CheckpointError: naming what is missing, surplus or of another shape.
         """
-        self._compare_trainable(state, where)
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(like(state[name], parameter))
-
-    def _compare_trainable(self, state: Mapping[str, Tensor], where: str) -> None:
-        own = {n: p for n, p in self.named_parameters() if p.requires_grad}
-        missing, surplus = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        shapes = [
-            f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}"
-            for n in own
-            if n in state and state[n].shape != own[n].shape
-        ]
-        if missing or surplus or shapes:
-            raise CheckpointError(
-                f"{where} does not fit this model: missing {missing[:3]} ({len(missing)}), not known {surplus[:3]} "
-                f"({len(surplus)}), other shapes {shapes[:3]} ({len(shapes)}); check the connector, lora, llm and encoder settings."
-            )
+        trainable.load(self, state, where)
 
     def on_save_checkpoint(self, ckpt: dict[str, Any]) -> None:
         trains = {n for n, p in self.named_parameters() if p.requires_grad}
@@ -178,7 +146,7 @@ class DeSTAModel(LightningModule):
 
     def on_load_checkpoint(self, ckpt: dict[str, Any]) -> None:
         checkpoint.compare_fingerprints(ckpt.get("fingerprints"), self.fingerprints, "the checkpoint to resume from")
-        self._compare_trainable(ckpt["state_dict"], "the checkpoint to resume from")
+        trainable.compare(self, ckpt["state_dict"], "the checkpoint to resume from")
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
@@ -248,26 +216,27 @@ class DeSTAModel(LightningModule):
         """The LLM's output layer."""
         return self.base_llm.get_output_embeddings()
 
-    @torch.no_grad()
-    def _head_is_plain(self) -> bool:
-        """Whether the LLM's logits are its output layer on its last states, with nothing behind (Gemma 2 caps them)."""
-        ids = torch.tensor([[0, 1, 2]], device=self.head.weight.device)
-        hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
-        return bool(torch.equal(self.head(hidden), self.base_llm(input_ids=ids, use_cache=False).logits))
-
     def training_step(self, batch: dict, batch_idx: int) -> dict[str, Tensor]:
-        """Mean cross-entropy over the target tokens of the global batch (all ranks)."""
+        """Mean cross-entropy over the target tokens of the global batch (all ranks).
+
+        Returns:
+            `loss`, and `counts`: samples and target tokens of the global batch, float32 (2,).
+        """
         total, _ = self(batch, reduce=True)
-        count = batch["target_mask"].sum().float()
-        everywhere = count.clone()
-        ranks = 1
+        counts = torch.tensor([len(batch["ids"]), 0.0], device=total.device)
+        counts[1] = count = batch["target_mask"].sum().float()
+        everywhere, ranks = counts.clone(), 1
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(everywhere)
             ranks = dist.get_world_size()
         # gradients are averaged over ranks, so this sum over all tokens is what one process would compute
-        loss = total * ranks / everywhere.clamp(min=1)
+        loss = total * ranks / everywhere[1].clamp(min=1)
         self._log_step(loss, batch, count)
-        return {"loss": loss}
+        return {"loss": loss, "counts": everywhere / self._repeats()}
+
+    def _repeats(self) -> int:
+        """Processes that see the same batch: those among which the LLM's layers are cut."""
+        return 1 if self._device_mesh is None else self._device_mesh[TENSOR].size()
 
     def _alone(self) -> bool:
         """Whether nobody waits for this process: neither for gradients nor for its shards of the weights."""
@@ -289,7 +258,8 @@ class DeSTAModel(LightningModule):
             "sequence_length": float(mask.shape[1]),
             "num_frames": count,
             "target_to_input_ratio": count / mask.numel(),
-            "padding_ratio": mask.float().mean(),
+            "padding_ratio": mask.float().mean(),  # SALM's name and meaning: the share that is not padding
+            "padding_share": 1 - mask.float().mean(),
         }
         self.log_dict(values, on_step=True)
 
@@ -376,21 +346,3 @@ class DeSTAModel(LightningModule):
     def push_to_hub(self, repo_id: str, private: bool = False, official: bool = False) -> str:
         """Upload the checkpoint to the Hugging Face Hub and return its address; see checkpoint.push."""
         return checkpoint.push(self, repo_id, private, official)
-
-
-def _build_perception(config: DeSTAConfig, encoder: nn.Module, llm: nn.Module, read: bool) -> Perception:
-    tapped = TappedWhisperEncoder(encoder, config.tapped_layers)
-    embeddings = llm.get_input_embeddings().weight
-    connector = QFormerConnector(
-        encoder_size=tapped.hidden_size,
-        output_size=embeddings.shape[1],
-        num_taps=len(tapped.tapped_layers),
-        num_queries=config.connector.num_queries,
-        num_layers=config.connector.num_layers,
-        num_heads=encoder.config.encoder_attention_heads,
-        dropout=config.connector.dropout,
-    )
-    scale = config.connector.output_scale
-    if scale is not None and read and not config.connector.calibration_clips:  # calibration sets it itself
-        connector.scale_output(float(embeddings.float().std()) if scale == "embeddings" else float(scale))
-    return Perception(tapped, connector)

@@ -8,7 +8,7 @@ from nemo_desta.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from nemo_desta.models.desta import DeSTAModel
 
-__all__ = ["from_lightning", "open_model"]
+__all__ = ["from_lightning", "open_model", "read_training_checkpoint"]
 
 _SUFFIX = ".ckpt"
 
@@ -53,7 +53,7 @@ def from_lightning(
     """
     from nemo_desta.models.desta import DeSTAModel
 
-    content = _read(Path(path))
+    content = read_training_checkpoint(Path(path))
     config: dict[str, Any] = dict(content["hyper_parameters"]["cfg"])
     config |= {half: name for half, name in (("llm", llm), ("encoder", encoder)) if name}
     if dtype is not None:
@@ -64,7 +64,12 @@ def from_lightning(
     return model.eval()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_training_checkpoint(path: Path) -> dict[str, Any]:
+    """What `nemo-desta train` wrote, its weights and its model section (`hyper_parameters.cfg`) checked to be there.
+
+    Raises:
+        CheckpointError: missing, damaged, or not of a DeSTAModel.
+    """
     from nemo_desta.training.checkpoints import read_checkpoint
 
     if not path.exists():

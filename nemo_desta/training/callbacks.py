@@ -63,23 +63,25 @@ def _data_rank(trainer: Trainer) -> int:
 
 
 class LossTables(Callback):
-    """Writes `train.csv` (a row a step; samples and target tokens are those of rank 0) and `validation.csv` (a row a metric), and a log line now and then.
+    """Writes `train.csv` (a row a step) and `validation.csv` (a row a metric), logs throughput, and tells of it now and then.
 
-    The tables survive a resume: rows after the step resumed from are dropped, the others kept.
+    The tables survive a resume: rows after the step resumed from are dropped, the others kept. Samples and target tokens
+    are those of all ranks.
 
     Args:
         folder: where the tables go.
-        every_n_steps: steps between log lines.
+        every_n_steps: steps between log lines; 0 for none, where a progress bar tells the same.
     """
 
     TRAIN = ("step", "epoch", "loss", "learning_rate", "step_seconds", "total_seconds", "samples", "target_tokens")
     VALIDATION = ("step", "metric", "value")
 
     def __init__(self, folder: Path, every_n_steps: int = 10) -> None:
-        self.folder, self.every_n_steps = folder, max(1, every_n_steps)
-        self._samples = self._tokens = 0
+        self.folder, self.every_n_steps = folder, every_n_steps
+        self._counts: list[torch.Tensor] = []
         self._before = 0.0
-        """Seconds and counts of earlier runs are carried on in the last row."""
+        """Seconds of earlier runs, carried on in the last row."""
+        self.samples_seen = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = self._last = time.monotonic()
@@ -88,33 +90,45 @@ class LossTables(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = _keep_rows(self.folder / "train.csv", self.TRAIN, trainer.global_step)
         _keep_rows(self.folder / "validation.csv", self.VALIDATION, trainer.global_step)
+        self.samples_seen = sum(int(row["samples"]) for row in rows)
         if rows:
             self._before = float(rows[-1]["total_seconds"])
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: dict, batch: dict, batch_idx: int
     ) -> None:
-        self._samples += len(batch["ids"])
-        self._tokens += int(batch["target_mask"].sum())
-        if not trainer.is_global_zero or (batch_idx + 1) % trainer.accumulate_grad_batches:
+        if not trainer.is_global_zero:
+            return
+        self._counts.append(outputs["counts"])
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         now = time.monotonic()
-        loss = float(trainer.callback_metrics["loss"])
-        rate = float(trainer.callback_metrics["learning_rate"])
-        step_seconds, self._last = now - self._last, now
+        seconds, self._last = now - self._last, now
+        samples, tokens = (round(c) for c in torch.stack(self._counts).sum(0).tolist())
+        self._counts = []
+        self.samples_seen += samples
+        speed = {"samples_per_second": samples / seconds, "target_tokens_per_second": tokens / seconds}
+        pl_module.log_dict(speed, on_step=True, rank_zero_only=True)
+        loss, rate = (float(trainer.callback_metrics[k]) for k in ("loss", "learning_rate"))
         total = self._before + now - self._started
         row = (
             trainer.global_step,
             trainer.current_epoch,
             f"{loss:.9g}",
             f"{rate:.6g}",
-            f"{step_seconds:.4f}",
+            f"{seconds:.4f}",
             f"{total:.3f}",
         )
-        _append(self.folder / "train.csv", (*row, self._samples, self._tokens))
-        self._samples = self._tokens = 0
-        if trainer.global_step % self.every_n_steps == 0 or trainer.global_step == 1:
-            _LOG.info("step %d%s: loss %.4f, lr %.2e, %.2f s a step%s", *_progress(trainer, loss, rate, step_seconds))
+        _append(self.folder / "train.csv", (*row, samples, tokens))
+        if self.every_n_steps and (trainer.global_step % self.every_n_steps == 0 or trainer.global_step == 1):
+            self._tell(trainer, loss, rate, seconds, samples)
+
+    def _tell(self, trainer: Trainer, loss: float, rate: float, seconds: float, samples: int) -> None:
+        known = trainer.max_steps > 0
+        done = f"{trainer.global_step}/{trainer.max_steps}" if known else str(trainer.global_step)
+        left = f", {(trainer.max_steps - trainer.global_step) * seconds / 60:.0f} min left" if known else ""
+        numbers = (done, loss, rate, seconds, samples / seconds, self.samples_seen, left)
+        _LOG.info("step %s: loss %.4f, lr %.2e, %.2f s a step, %.1f samples/s, %d samples seen%s", *numbers)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
@@ -152,19 +166,6 @@ def _frozen_hashes(module: LightningModule) -> dict[str, int]:
         n: p.to_local() if isinstance(p, DTensor) else p for n, p in frozen.items()
     }  # of a shard: this process' part
     return {n: zlib.crc32(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()) for n, p in local.items()}
-
-
-def _progress(trainer: Trainer, loss: float, rate: float, seconds: float) -> tuple:
-    known = trainer.max_steps > 0
-    left = (trainer.max_steps - trainer.global_step) * seconds / 60
-    return (
-        trainer.global_step,
-        f"/{trainer.max_steps}" if known else "",
-        loss,
-        rate,
-        seconds,
-        f", {left:.0f} min left" if known else "",
-    )
 
 
 def _keep_rows(path: Path, columns: tuple[str, ...], last_step: int) -> list[dict[str, str]]:

@@ -47,7 +47,8 @@ class NonFiniteGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = whole(torch.nn.utils.get_total_norm([p.grad for p in parameters]))
+        norm = whole(torch.nn.utils.get_total_norm([p.grad for p in parameters]))  # before clipping, and unscaled
+        pl_module.log("gradient_norm", norm.float(), on_step=True)
         if torch.isfinite(norm):
             self.in_a_row = 0
             return
