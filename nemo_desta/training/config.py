@@ -49,6 +49,9 @@ class TrainConfig:
     """The same for data.validation_ds."""
     audio_root: str | None = None
     """The same for the folder of the clips."""
+    init_from: str | None = None
+    """Weights to start from: a model folder of ours or of the official code, a Hub repository, or a training checkpoint (.ckpt).
+    Optimizer and schedule start anew. A run that is resumed does not read it."""
     seed: int = 42
     """Of initial weights and dropout; the order of the data has its own, data.train_ds.seed."""
     samples: SampleConfig = field(default_factory=SampleConfig)

@@ -8,12 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from nemo_desta.audio import load_audio
 from nemo_desta.data.conversation import DeSTAConversation
 from nemo_desta.data.source import read_desta
 from nemo_desta.errors import DeSTAError
 from nemo_desta.record import Message
+from nemo_desta.training.loggers import show_audio, show_text
 
 __all__ = ["SampleGenerations"]
 
@@ -21,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class SampleGenerations(Callback):
-    """Writes `<folder>/step_<step>_<set>.txt` and, if there is a TensorBoard, the same text there. Rank 0 only.
+    """Writes `<folder>/step_<step>_<set>.txt`, and shows the same text and, once, the clips in TensorBoard and W&B. Rank 0 only.
 
     Args:
         validation: the `data.validation_ds` section, resolved (see resolve_data_cfg).
@@ -35,6 +38,7 @@ class SampleGenerations(Callback):
     ) -> None:
         self.sets = {name: _first(item["input_cfg"], num_per_set) for name, item in validation["datasets"].items()}
         self.folder, self.max_new_tokens = folder, max_new_tokens
+        self._heard = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # where weights are sharded, answering takes all processes
@@ -42,31 +46,40 @@ class SampleGenerations(Callback):
         if trainer.sanity_checking or (alone and not trainer.is_global_zero):
             return
         for name, examples in self.sets.items():
-            try:
-                text = self._answers(pl_module, examples)
-            except DeSTAError as err:  # a bad clip among the samples is no reason to end a training run
-                _LOG.warning("no sample answers for %s: %s", name, err)
-                continue
-            if not trainer.is_global_zero:
-                continue
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / f"step_{trainer.global_step:08d}_{name}.txt").write_text(text, encoding="utf-8")
-            for logger in trainer.loggers:
-                if hasattr(logger.experiment, "add_text"):
-                    logger.experiment.add_text(f"samples/{name}", text.replace("\n", "  \n"), trainer.global_step)
+            with tempfile.TemporaryDirectory() as folder:
+                self._answer_set(trainer, pl_module, name, examples, Path(folder))
+        self._heard = True
 
-    def _answers(self, model: LightningModule, examples: list[DeSTAConversation]) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            conversations = [_with_files(e, Path(folder) / str(i)) for i, e in enumerate(examples)]
-            answers = model.generate(
-                conversations, max_new_tokens=self.max_new_tokens, do_sample=False, batch_size=len(conversations)
-            )
-        blocks = [
+    def _answer_set(
+        self, trainer: Trainer, model: LightningModule, name: str, examples: list[DeSTAConversation], folder: Path
+    ) -> None:
+        try:
+            conversations = [_with_files(e, folder / str(i)) for i, e in enumerate(examples)]
+            answers = self._answers(model, examples, conversations)
+        except DeSTAError as err:  # a bad clip among the samples is no reason to end a training run
+            _LOG.warning("no sample answers for %s: %s", name, err)
+            return
+        if not trainer.is_global_zero:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"step_{trainer.global_step:08d}_{name}.txt"
+            path.write_text("\n".join(answers), encoding="utf-8")
+            show_text(trainer.loggers, f"samples/{name}", answers, trainer.global_step)
+            if not self._heard:  # clips stay the same
+                show_audio(trainer.loggers, f"samples/{name}", _clips(examples, conversations), trainer.global_step)
+        except (OSError, DeSTAError) as err:  # a full disk: checkpoints will tell
+            _LOG.warning("sample answers for %s cannot be written: %s", name, err)
+
+    def _answers(self, model: LightningModule, examples: list[DeSTAConversation], conversations: list) -> list[str]:
+        answers = model.generate(
+            conversations, max_new_tokens=self.max_new_tokens, do_sample=False, batch_size=len(conversations)
+        )
+        return [
             f"[{e.id}] {e.record.prompt or e.record.messages[-1].content}\n"
             f"  truth:  {e.record.seed_description}\n  target: {e.record.response}\n  answer: {answer}\n"
             for e, answer in zip(examples, answers, strict=True)
         ]
-        return "\n".join(blocks)
 
 
 def _first(input_cfg: list[Mapping[str, Any]], count: int) -> list[DeSTAConversation]:
@@ -84,3 +97,13 @@ def _with_files(example: DeSTAConversation, folder: Path) -> list[Message]:
         return replace(audio, audio=str(next(clips).as_file(folder)))
 
     return [replace(m, audios=tuple(file_of(a) for a in m.audios)) for m in example.record.messages]
+
+
+def _clips(examples: list[DeSTAConversation], conversations: list[list[Message]]) -> dict[str, np.ndarray]:
+    """Each clip of the examples by a name of its own, float32 at 16 kHz."""
+    waves: dict[str, np.ndarray] = {}
+    for example, messages in zip(examples, conversations, strict=True):
+        files = [audio.audio for message in messages for audio in message.audios]
+        names = [example.id] if len(files) == 1 else [f"{example.id} clip {i + 1}" for i in range(len(files))]
+        waves |= {name: load_audio(file) for name, file in zip(names, files, strict=True)}
+    return waves

@@ -20,11 +20,14 @@ from nemo_desta.models.acceleration import AccelerationConfig, accelerate
 from nemo_desta.models.desta import DeSTAModel
 from nemo_desta.nemo_sections import nemo_problems
 from nemo_desta.schema import check
+from nemo_desta.training import loggers
 from nemo_desta.training.calibration import calibrate
 from nemo_desta.training.callbacks import ExactResume, FrozenGuard, LossTables
 from nemo_desta.training.checkpoints import WeightsOnlyIO
 from nemo_desta.training.config import NonFiniteConfig, TrainConfig
 from nemo_desta.training.divergence import NonFiniteGuard
+from nemo_desta.training.initial import start_from
+from nemo_desta.training.progress import Console, StepsBar
 from nemo_desta.training.samples import SampleGenerations
 from nemo_desta.training.strategies import DDP, FSDP2, StrategyConfig, TrainableCheckpoints, build_strategy
 
@@ -32,7 +35,12 @@ __all__ = ["SCHEMA", "TrainResult", "run"]
 
 SCHEMA = TrainConfig
 _LOG = logging.getLogger(__name__)
-_DEFAULTS = {"seed": 42, "guard_frozen": True, "samples": {}, "non_finite": {}, "strategy": {}, "acceleration": {}}
+_DEFAULTS = {
+    "seed": 42,
+    "init_from": None,
+    "guard_frozen": True,
+    **{section: {} for section in ("samples", "non_finite", "strategy", "acceleration")},
+}
 
 
 @dataclass(frozen=True)
@@ -65,17 +73,22 @@ def run(cfg: DictConfig) -> TrainResult:
     cfg = OmegaConf.create({**_DEFAULTS, **cfg})
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "the training configuration", nemo_problems)
     _check_steps(cfg)
+    loggers.check_wandb(cfg.exp_manager)
     data_cfg = resolve_data_cfg(cfg.data)  # its errors should not wait for the models
     seed_everything(cfg.seed, workers=True)
     trainer = _trainer(cfg.trainer, StrategyConfig(**cfg.strategy))
     check_shards(data_cfg, trainer.world_size // cfg.strategy.get("tensor_parallel_size", 1))
     log_dir = Path(exp_manager(trainer, cfg.exp_manager))
+    loggers.open_all(trainer)
     model = DeSTAModel(cfg.model, frozen_from_rank_0=isinstance(trainer.strategy, TrainableCheckpoints))
     accelerate(model, AccelerationConfig(**cfg.acceleration))
     data = DeSTADataModule(cfg.data, model.renderer, pad_id=model.renderer.eos_id)
     if trainer.is_global_zero or not model.frozen_from_rank_0:  # else it comes from rank 0 with the rest
-        calibrate(model, data.cfg.train_ds)
-    trainer.callbacks[:0] = _callbacks(cfg, data, log_dir)
+        if cfg.init_from is None:
+            calibrate(model, data.cfg.train_ds)
+        elif not trainer.ckpt_path:  # a resumed run goes on with its own weights
+            start_from(model, cfg.init_from)
+    trainer.callbacks[:0] = _callbacks(cfg, trainer, data, log_dir)
     trainer.fit(model, data)
     return _finish(trainer, model, log_dir)
 
@@ -84,7 +97,7 @@ def _show_progress() -> None:
     """Our log lines on the console of the first process, unless the caller has set up logging."""
     package = logging.getLogger("nemo_desta")
     if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0 and not package.hasHandlers():
-        handler = logging.StreamHandler()
+        handler = Console()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         package.addHandler(handler)
         package.setLevel(logging.INFO)
@@ -102,6 +115,8 @@ def _trainer_arguments(cfg: DictConfig, strategy: StrategyConfig) -> dict[str, A
     """NeMo's resolution, and what must be so: its experiment manager owns loggers and checkpoints, Lhotse the sampling."""
     arguments = resolve_trainer_cfg(cfg)
     arguments["plugins"] = [*arguments.get("plugins", []), WeightsOnlyIO()]
+    if arguments.get("enable_progress_bar", True):
+        arguments["callbacks"] = [*(arguments.get("callbacks") or []), StepsBar()]
     if arguments.get("strategy") in (DDP, FSDP2):
         arguments["strategy"] = build_strategy(arguments["strategy"], strategy)
     elif strategy != StrategyConfig():
@@ -120,9 +135,11 @@ def _check_steps(cfg: DictConfig) -> None:
         )
 
 
-def _callbacks(cfg: DictConfig, data: DeSTADataModule, log_dir: Path) -> list[Any]:
+def _callbacks(cfg: DictConfig, trainer: Trainer, data: DeSTADataModule, log_dir: Path) -> list[Any]:
     guard = NonFiniteGuard(NonFiniteConfig(**cfg.non_finite), log_dir / "non_finite")
-    out = [guard, ExactResume(cfg.seed), LossTables(log_dir / "tables", cfg.trainer.get("log_every_n_steps", 10))]
+    bar = any(isinstance(c, StepsBar) and c.visible for c in trainer.callbacks)
+    tables = LossTables(log_dir / "tables", 0 if bar else cfg.trainer.get("log_every_n_steps", 10))
+    out = [guard, ExactResume(cfg.seed), tables]
     samples = {"num_per_set": 4, "max_new_tokens": 64, **cfg.samples}
     if samples["num_per_set"] and "validation_ds" in data.cfg:
         out.append(SampleGenerations(data.cfg.validation_ds, log_dir / "samples", **samples))
