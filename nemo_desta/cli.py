@@ -126,6 +126,7 @@ CONFIG_VERBS = {
         "The released DeSTA-AQA5M rows and the audio at hand to records.",
     ),
     "train": ("nemo_desta.training.train", "desta_smol", "Train with NeMo's trainer."),
+    "calibrate": ("nemo_desta.training.budgets", "desta_smol", "Find the largest batches that fit the memory."),
     "generate": ("nemo_desta.serving.generate", "generate", "Answer the conversations of a JSONL file."),
     "export": ("nemo_desta.serving.export", "export", "Turn a training checkpoint into a model folder."),
 }

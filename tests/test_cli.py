@@ -15,7 +15,17 @@ from nemo_desta import cli
 from nemo_desta.configs import available_configs
 from nemo_desta.errors import AudioError
 
-CONFIG_VERBS = ["attributes", "export", "generate", "import-aqa5m", "pack", "selfgen", "selfgen-ppl", "train"]
+CONFIG_VERBS = [
+    "attributes",
+    "calibrate",
+    "export",
+    "generate",
+    "import-aqa5m",
+    "pack",
+    "selfgen",
+    "selfgen-ppl",
+    "train",
+]
 VERBS = sorted([*CONFIG_VERBS, "chat", "demo", "prepare", "prompts", "selfgen-merge", "view"])
 HEAVY = ["torch", "nemo", "lightning", "lhotse", "transformers", "numpy", "hydra", "matplotlib"]
 

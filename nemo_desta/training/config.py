@@ -10,7 +10,7 @@ from nemo_desta.nemo_sections import EXP_MANAGER, TRAINER
 from nemo_desta.schema import section
 from nemo_desta.training.strategies import StrategyConfig
 
-__all__ = ["NonFiniteConfig", "SampleConfig", "TrainConfig"]
+__all__ = ["BudgetConfig", "NonFiniteConfig", "SampleConfig", "TrainConfig"]
 
 
 @dataclass
@@ -31,6 +31,22 @@ class NonFiniteConfig:
     """stop: name the records, write their batches and the weights down, and end. skip: leave the step out and go on."""
     max_in_a_row: int = 10
     """Steps left out one after the other after which training ends all the same."""
+
+
+@dataclass
+class BudgetConfig:
+    """What `nemo-desta calibrate` looks at; training does not read it."""
+
+    limit_gb: float | None = None
+    """Memory that a process may take, in 10^9 bytes; null: that of the GPU, or what is free on this machine, less headroom."""
+    headroom: float = 0.1
+    """Share of that memory to leave free: batches are not all alike, and allocators fragment."""
+    buckets: int = 5
+    """Number of buckets, with equal numbers of examples; data.train_ds.bucket_duration_bins goes before."""
+    records: int = 2000
+    """Examples of the training data that are looked at, the first ones."""
+    trial: Literal["auto"] | bool = "auto"
+    """Take real steps: auto does on a GPU. On a CPU, true measures one step for each bucket."""
 
 
 @dataclass
@@ -58,5 +74,6 @@ class TrainConfig:
     non_finite: NonFiniteConfig = field(default_factory=NonFiniteConfig)
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     acceleration: AccelerationConfig = field(default_factory=AccelerationConfig)
+    budgets: BudgetConfig = field(default_factory=BudgetConfig)
     guard_frozen: bool = True
     """Hash the frozen weights before and after training and refuse a difference: about 1 s for each GB, twice."""

@@ -22,6 +22,8 @@ FRAMES = 1500
 """Encoder states of a 30 s window; shorter clips are padded to it."""
 
 _QFORMER_INNER = 3072
+_MEL = 15e6
+"""Bytes that the spectrum of a 30 s window takes on its way to log-mel features, in float32; measured."""
 
 
 @dataclass(frozen=True)
@@ -198,11 +200,11 @@ class Memory:
         return taps * (states + kept)
 
     def transient(self, clips: float, targets: float) -> float:
-        """The largest of what comes and goes: the encoder's own pass, or one chunk of logits."""
+        """The largest of what comes and goes: log-mel features, the encoder's own pass, or one chunk of logits."""
         encoder = self.shape.encoder
         of_encoder = clips * FRAMES * (2 * encoder.inner + 4 * encoder.size) * self.bytes
         logits = min(targets, CHUNK) * self.shape.llm.vocab * (8 + self.bytes)
-        return max(of_encoder, logits)
+        return max(of_encoder, clips * _MEL, logits)
 
     def peak(self, clips: float, tokens: float, targets: float) -> float:
         """Of a step over a packed batch.

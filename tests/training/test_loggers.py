@@ -1,15 +1,19 @@
 """What a person looks at while a training runs: TensorBoard, W&B, the log lines, the progress bar."""
 
+import fcntl
+import io
 import logging
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
-import wave
+import termios
 
 import numpy as np
 import pytest
+import soundfile
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -69,8 +73,9 @@ def test_answers_are_in_tensorboard_at_each_validation_and_their_clips_once(even
     assert sorted(audio) == ["samples/dev/r0", "samples/dev/r1"]
     (event,) = events.Audio(audio[0])
     assert event.sample_rate == 16000
-    with wave.open(str(corpus / "clips" / "0.wav")) as file:
-        assert event.length_frames == pytest.approx(file.getnframes(), abs=1) or event.length_frames == 1
+    heard, _ = soundfile.read(io.BytesIO(event.encoded_audio_string))
+    clip, _ = soundfile.read(corpus / "clips" / "0.wav")
+    assert np.abs(heard - clip).max() < 1e-4
 
 
 def test_log_lines_tell_samples_seen_and_time_left(make_cfg, tmp_path, caplog):
@@ -106,8 +111,8 @@ def test_a_log_file_gets_lines_and_no_bar(make_cfg, tmp_path):
 def _on_a_terminal(command: list[str]) -> str:
     """What a command writes to a terminal, errors and all."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "140"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     out = b""
     try:
@@ -138,7 +143,7 @@ def test_wandb_is_a_switch(make_cfg, tmp_path, monkeypatch):
     wanted = ["exp_manager.create_wandb_logger=true", "exp_manager.wandb_logger_kwargs.project=desta"]
     done = run(make_cfg(tmp_path, *wanted))
     wandb.finish()
-    (folder,) = done.log_dir.glob("wandb/offline-run-*")
+    (folder,) = done.log_dir.parent.glob("wandb/offline-run-*")
     media = {p.suffix for p in (folder / "files" / "media").rglob("*") if p.is_file()}
     assert {".wav", ".json"} <= media
 
