@@ -6,14 +6,13 @@
 
 Two workloads: `equal`, 8 clips of 5 s with about 150 tokens each; `mixed`, 256 records as in real corpora (clips of 1 to 30 s, two
 prompts a clip, targets of 10 to 200 tokens). Both paths take optimizer steps over as many records, with the official connector
-(64 queries, 6 layers, dropout). The losses of the two paths are compared first, dropout off. Peak memory is measured in
+(64 queries, 6 layers). The losses of the two paths are compared first, dropout off. Peak memory is measured in
 a process of its own for each path, over two steps of its largest batch. On a CPU our batches come from the real loader
 (JSONL and WAV files, NeMo's samplers), the plain path's from memory; without NeMo both come from memory.
 """
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -31,8 +30,10 @@ from benchmarks.models import LLMS, WHISPERS, build
 from benchmarks.phases import PHASES, Phases
 from benchmarks.reference_step import Reference
 from nemo_desta.data.batch import to_device
+from nemo_desta.models.acceleration import AccelerationConfig, accelerate
 from nemo_desta.models.desta import DeSTAModel
 from nemo_desta.models.packed import NAME
+from nemo_desta.training import memory
 from nemo_desta.training.cost import Work, shape_of
 
 GB = 1e9
@@ -111,12 +112,16 @@ class Ours(Way):
         self.phases.watch(model.decoder, "forward", "llm_forward")
         perception.connector.register_forward_hook(lambda module, args, out: self.phases.watch_gradient(out))
         self.own(model.parameters())
+        accelerate(model, AccelerationConfig(**{f"checkpoint_{part}": True for part in options.checkpoint}))
+        self.forwards = {layer: layer.forward for layer in model.decoder.layers}
 
     def _mel(self, mel, *args):
         with self.phases("mel"):
             return mel(*args)
 
     def choose_attention(self) -> None:
+        for layer, forward in self.forwards.items():  # with checkpointing, if any
+            layer.forward = forward
         self.model.base_llm.set_attn_implementation(NAME)
         self.model.perception.encoder.whisper.set_attn_implementation("sdpa")
 
@@ -142,6 +147,8 @@ class Plain(Way):
         self.own(self.step.connector.parameters())
 
     def choose_attention(self) -> None:
+        for layer in self.model.decoder.layers:
+            vars(layer).pop("forward", None)
         self.step.attend_eagerly()
 
     def size(self, batch: list) -> tuple[int, int, Work]:
@@ -213,23 +220,6 @@ def matrix_peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / best
 
 
-def high_water(device: torch.device) -> float:
-    """Bytes of memory of this process at its highest, since the last `forget`."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return 1024.0 * int(re.search(r"VmHWM:\s+(\d+)", status).group(1))
-
-
-def forget(device: torch.device) -> float:
-    """Begin to watch the peak anew; returns the bytes in use."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return high_water(device)
-
-
 def measure_memory(options: argparse.Namespace) -> None:
     """In a process of its own: two steps of one path over its largest batch. Prints a JSON object."""
     model = make_model(options)
@@ -243,10 +233,11 @@ def measure_memory(options: argparse.Namespace) -> None:
         path, order = Plain(model, options, phases), workloads.padded_batches(examples, options.batch_size)
         del model.perception.connector  # it has its own
         batch = max(order, key=lambda b: len(b) * max(len(e.rendered.input_ids) for e in b))
-    loaded = forget(device)
+    memory.watch(device)
+    loaded = memory.high_water(device)
     path.train(iter([batch]))
     path.train(iter([batch]))
-    print(json.dumps({"loaded": loaded, "peak": high_water(device)}))
+    print(json.dumps({"loaded": loaded, "peak": memory.high_water(device)}))
 
 
 def memory_of(options: argparse.Namespace, workload: str, path: str) -> dict[str, float]:
@@ -318,7 +309,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--whisper-config", choices=sorted(WHISPERS), default="large-v3")
     parser.add_argument("--queries", type=int, default=64)
     parser.add_argument("--qformer-layers", type=int, default=6)
-    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument(
+        "--dropout", type=float, default=0.0, help="of the Q-Former, 0.1 in DeSTA2.5; both ways pay for it"
+    )
+    parser.add_argument(
+        "--checkpoint", nargs="+", default=[], choices=["llm", "connector"], help="our activation checkpointing"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--workers", type=int, default=0, help="of the loader")
@@ -337,11 +333,11 @@ def main() -> None:
         return
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
     unmeasured = {"peak": float("nan"), "loaded": float("nan")}
-    memory = {
+    taken = {
         w: {p: memory_of(options, w, p) if options.memory else unmeasured for p in ("nemo_desta", "plain")}
         for w in options.workload
     }  # first, while this process holds nothing
-    for of_path in memory.values():
+    for of_path in taken.values():
         for path, measured in of_path.items():
             if "error" in measured:
                 print(f"memory of {path}: {measured['error']}", file=sys.stderr)
@@ -363,7 +359,7 @@ def main() -> None:
             run(ours, plain, examples, options)
         if device.type == "cuda":
             breakdown(ours, plain, examples, options)
-        print(table(workload, [ours, plain], peak, memory[workload]), flush=True)
+        print(table(workload, [ours, plain], peak, taken[workload]), flush=True)
 
 
 def breakdown(ours: Ours, plain: Plain, examples: list, options: argparse.Namespace) -> None:
