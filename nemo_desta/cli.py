@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nemo_desta import __version__
-from nemo_desta.configs import EXIT_USER_ERROR, load_config, print_config
+from nemo_desta.configs import load_config, print_config, told
 from nemo_desta.errors import DeSTAError
 from nemo_desta.quiet import quiet_known_noise
 
@@ -19,7 +19,8 @@ _VERBATIM = {"ignore_unknown_options": True, "allow_extra_args": True, "help_opt
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the console and exit: 0 when all went well, 2 for a user's mistake, told in one message.
+    """Run the console and exit: 0 when all went well, 2 for a user's mistake, told in one message, 75 for a training that was
+    told to stop and can be continued.
 
     `--debug`, before the verb, shows the traceback of such an error.
     """
@@ -34,8 +35,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except DeSTAError as error:
         if context["debug"]:
             raise
-        click.echo(f"error: {error}", err=True)
-        return EXIT_USER_ERROR
+        click.echo(told(error), err=True)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nemo_desta.errors import ConfigError, DeSTAError
+from nemo_desta.errors import ConfigError, DeSTAError, PreemptedError
 from nemo_desta.paths import conf_dir
 from nemo_desta.quiet import quiet_known_noise
 from nemo_desta.schema import ForeignCheck, problems, raise_all, suggest
@@ -24,10 +24,7 @@ from nemo_desta.schema import ForeignCheck, problems, raise_all, suggest
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["available_configs", "load_config", "run_script"]
-
-EXIT_USER_ERROR = 2
-"""Exit code for a mistake of the user's: a DeSTAError, shown as one message without a traceback."""
+__all__ = ["available_configs", "load_config", "run_script", "told"]
 
 _OVERRIDES = "the command line"
 
@@ -86,7 +83,7 @@ def run_script(
 ) -> None:
     """Body of an example script: read the command line, load the configuration, call `run(cfg)`.
 
-    A DeSTAError ends the process with one message and exit code 2; `--debug` shows its traceback.
+    A DeSTAError ends the process with one message and its exit code; `--debug` shows its traceback.
     """
     parser = ArgumentParser(
         description=(run.__doc__ or "").strip(),
@@ -109,8 +106,13 @@ def run_script(
     except DeSTAError as error:
         if args.debug:
             raise
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(EXIT_USER_ERROR)
+        sys.stderr.write(f"{told(error)}\n")
+        sys.exit(error.exit_code)
+
+
+def told(error: DeSTAError) -> str:
+    """The one message that an error becomes on the console."""
+    return str(error) if isinstance(error, PreemptedError) else f"error: {error}"
 
 
 def print_config(cfg: "DictConfig") -> None:

@@ -10,6 +10,7 @@ __all__ = [
     "DeSTAError",
     "EngineDiedError",
     "ModelFetchError",
+    "PreemptedError",
     "RecordError",
     "RenderError",
     "SelfGenError",
@@ -18,7 +19,13 @@ __all__ = [
 
 
 class DeSTAError(Exception):
-    """Base of every error that nemo_desta raises for its user."""
+    """Base of every error that nemo_desta raises for its user.
+
+    Attributes:
+        exit_code: of a command that ends with it.
+    """
+
+    exit_code = 2
 
 
 class RecordError(DeSTAError, ValueError):
@@ -51,6 +58,12 @@ class SelfGenError(DeSTAError, RuntimeError):
 
 class TrainingError(DeSTAError, RuntimeError):
     """Training cannot go on."""
+
+
+class PreemptedError(DeSTAError):
+    """Training was told to stop, has saved itself, and can be continued."""
+
+    exit_code = 75  # EX_TEMPFAIL: try again
 
 
 class EngineDiedError(SelfGenError):

@@ -90,6 +90,7 @@ class LossTables(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = _keep_rows(self.folder / "train.csv", self.TRAIN, trainer.global_step)
         _keep_rows(self.folder / "validation.csv", self.VALIDATION, trainer.global_step)
+        self._full = False
         self.samples_seen = sum(int(row["samples"]) for row in rows)
         if rows:
             self._before = float(rows[-1]["total_seconds"])
@@ -119,7 +120,7 @@ class LossTables(Callback):
             f"{seconds:.4f}",
             f"{total:.3f}",
         )
-        _append(self.folder / "train.csv", (*row, samples, tokens))
+        self._append("train.csv", (*row, samples, tokens))
         if self.every_n_steps and (trainer.global_step % self.every_n_steps == 0 or trainer.global_step == 1):
             self._tell(trainer, loss, rate, seconds, samples)
 
@@ -135,9 +136,19 @@ class LossTables(Callback):
             return
         values = {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if k.startswith("val_")}
         for name, value in values.items():
-            _append(self.folder / "validation.csv", (trainer.global_step, name, f"{value:.9g}"))
+            self._append("validation.csv", (trainer.global_step, name, f"{value:.9g}"))
         _LOG.info("step %d: %s", trainer.global_step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
         self._last = time.monotonic()
+
+    def _append(self, name: str, row: tuple) -> None:
+        """Add a row; a disk that takes none is told once, and no reason to stop: a checkpoint is."""
+        try:
+            with (self.folder / name).open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(row)
+        except OSError as err:
+            if not self._full:
+                _LOG.error("%s: rows are missing from here on (%s); make room.", self.folder / name, err)
+            self._full = True
 
 
 class FrozenGuard(Callback):
@@ -174,13 +185,10 @@ def _keep_rows(path: Path, columns: tuple[str, ...], last_step: int) -> list[dic
     if path.exists() and last_step > 0:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [r for r in csv.DictReader(file) if r["step"].isdigit() and int(r["step"]) <= last_step]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    whole = path.with_name(f".{path.name}.tmp")
+    with whole.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+    whole.replace(path)
     return rows
-
-
-def _append(path: Path, row: tuple) -> None:
-    with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow(row)

@@ -26,7 +26,9 @@ from nemo_desta.training.callbacks import ExactResume, FrozenGuard, LossTables
 from nemo_desta.training.checkpoints import WeightsOnlyIO
 from nemo_desta.training.config import NonFiniteConfig, TrainConfig
 from nemo_desta.training.divergence import NonFiniteGuard
+from nemo_desta.training.folder import hold, run_folder
 from nemo_desta.training.initial import start_from
+from nemo_desta.training.preemption import Preemption, time_limit
 from nemo_desta.training.progress import Console, StepsBar
 from nemo_desta.training.samples import SampleGenerations
 from nemo_desta.training.strategies import DDP, FSDP2, StrategyConfig, TrainableCheckpoints, build_strategy
@@ -41,6 +43,8 @@ _DEFAULTS = {
     "guard_frozen": True,
     **{section: {} for section in ("samples", "non_finite", "strategy", "acceleration")},
 }
+_OURS = {"create_preemption_callback": False, "max_time_per_run": None}
+"""Of exp_manager: done by Preemption."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +72,45 @@ def run(cfg: DictConfig) -> TrainResult:
 
     Raises:
         ConfigError: all that is wrong with the configuration, before anything is built.
+        TrainingError: another run is in the same folder; or training cannot go on.
+        PreemptedError: it was told to stop; the checkpoint is written.
     """
     _show_progress()
     cfg = OmegaConf.create({**_DEFAULTS, **cfg})
     check(OmegaConf.to_container(cfg, resolve=True), SCHEMA, "the training configuration", nemo_problems)
     _check_steps(cfg)
     loggers.check_wandb(cfg.exp_manager)
+    time_limit(cfg.exp_manager.get("max_time_per_run"))
     data_cfg = resolve_data_cfg(cfg.data)  # its errors should not wait for the models
     seed_everything(cfg.seed, workers=True)
     trainer = _trainer(cfg.trainer, StrategyConfig(**cfg.strategy))
     check_shards(data_cfg, trainer.world_size // cfg.strategy.get("tensor_parallel_size", 1))
-    log_dir = Path(exp_manager(trainer, cfg.exp_manager))
+    with hold(run_folder(cfg.exp_manager) if trainer.is_global_zero else None):
+        return _train(cfg, trainer)
+
+
+def _train(cfg: DictConfig, trainer: Trainer) -> TrainResult:
+    limit = time_limit(cfg.exp_manager.get("max_time_per_run"))
+    log_dir = Path(exp_manager(trainer, {**cfg.exp_manager, **_OURS}))
     loggers.open_all(trainer)
     model = DeSTAModel(cfg.model, frozen_from_rank_0=isinstance(trainer.strategy, TrainableCheckpoints))
     accelerate(model, AccelerationConfig(**cfg.acceleration))
     data = DeSTADataModule(cfg.data, model.renderer, pad_id=model.renderer.eos_id)
     if trainer.is_global_zero or not model.frozen_from_rank_0:  # else it comes from rank 0 with the rest
-        if cfg.init_from is None:
-            calibrate(model, data.cfg.train_ds)
-        elif not trainer.ckpt_path:  # a resumed run goes on with its own weights
-            start_from(model, cfg.init_from)
-    trainer.callbacks[:0] = _callbacks(cfg, trainer, data, log_dir)
-    trainer.fit(model, data)
+        _set_initial_weights(cfg, trainer, model, data)
+    trainer.callbacks[:0] = [Preemption(limit), *_callbacks(cfg, trainer, data, log_dir)]
+    try:
+        trainer.fit(model, data)
+    finally:
+        data.teardown("fit")  # which Lightning leaves out where training did not end by itself
     return _finish(trainer, model, log_dir)
+
+
+def _set_initial_weights(cfg: DictConfig, trainer: Trainer, model: DeSTAModel, data: DeSTADataModule) -> None:
+    if cfg.init_from is None:
+        calibrate(model, data.cfg.train_ds)
+    elif not trainer.ckpt_path:  # a resumed run goes on with its own weights
+        start_from(model, cfg.init_from)
 
 
 def _show_progress() -> None:

@@ -1,13 +1,18 @@
 """Runs training configurations one after the other in each of several processes: what torchrun starts in tests.
 
-`run_two(folder, {"name": cfg, ...})` starts it and gives back, for each name, the error of the run or an empty text.
+`run_two(folder, {"name": cfg, ...})` starts it and gives back, for each name, the error of the run or an empty text. In a run
+named `told_at_<step>` the second process gets SIGTERM in the midst of that step.
 """
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,9 +36,13 @@ def run_two(folder: Path, cases: dict[str, DictConfig], processes: int = 2, time
 
 def main(folder: Path, names: list[str]) -> None:
     from nemo_desta.errors import DeSTAError
+    from nemo_desta.models.desta import DeSTAModel
     from nemo_desta.training.train import run
 
+    plain = DeSTAModel.training_step
     for name in names:
+        told = re.fullmatch(r"told_at_(\d+)", name)
+        DeSTAModel.training_step = _told_at(int(told[1]), plain) if told else plain
         error = ""
         try:
             run(OmegaConf.load(folder / f"{name}.yaml"))
@@ -41,6 +50,17 @@ def main(folder: Path, names: list[str]) -> None:
             error = f"{type(err).__name__}: {err}"
         if os.environ["RANK"] == "0":
             (folder / f"{name}.json").write_text(json.dumps(error))
+
+
+def _told_at(step: int, plain: Callable) -> Callable:
+    """A training step in whose midst the last process gets SIGTERM, if it is this one."""
+
+    def training_step(self: Any, batch: dict, batch_idx: int) -> dict:
+        if self.trainer.global_step == step - 1 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, batch, batch_idx)
+
+    return training_step
 
 
 if __name__ == "__main__":

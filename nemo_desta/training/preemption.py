@@ -1,0 +1,111 @@
+"""A run that is told to stop, by a signal or by its time limit, saves a checkpoint and ends; the same command goes on from it.
+
+One way for CPU and GPU, one process and many, SLURM or not: NeMo 3.0's own callback needs CUDA and a process group, and the
+handlers of Lightning's SLURM environment save at any moment, in the midst of a step.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from nemo_desta.errors import ConfigError, PreemptedError
+
+__all__ = ["Preemption", "time_limit"]
+
+_LOG = logging.getLogger(__name__)
+_REQUEUE = signal.SIGUSR1
+
+
+class Preemption(Callback):
+    """Looks between optimizer steps whether any process was told to stop.
+
+    SIGTERM: save and end. SIGUSR1, which `#SBATCH --signal=USR1@120` sends before the time of a job is up: save, put the job
+    back into SLURM's queue, and end. A signal during a validation is obeyed after it.
+
+    Args:
+        limit: time after which this run is to end, too.
+
+    Raises:
+        PreemptedError: from within `Trainer.fit`, on all processes, once the checkpoint is written.
+    """
+
+    def __init__(self, limit: timedelta | None = None) -> None:
+        self._until = None if limit is None else time.monotonic() + limit.total_seconds()
+        self._reason = ""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number in (signal.SIGTERM, _REQUEUE):  # Lightning puts the former handlers back when it is done
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._reason = signal.Signals(number).name
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        if self._until is not None and time.monotonic() > self._until:
+            self._reason = self._reason or "its time limit"
+        if trainer.strategy.reduce_boolean_decision(bool(self._reason), all=False):
+            requeue = trainer.strategy.reduce_boolean_decision(self._reason == _REQUEUE.name, all=False)
+            self._end(trainer, requeue)
+
+    def _end(self, trainer: Trainer, requeue: bool) -> None:
+        step, reason = trainer.global_step, self._reason or "another process"
+        saved = step > 0 and _save(trainer)
+        if requeue and trainer.is_global_zero:
+            _requeue()
+        kept = "a checkpoint is written" if saved else "nothing was there to save"
+        raise PreemptedError(
+            f"stopped by {reason} at step {step}; {kept}. The same command goes on from there (exp_manager.resume_if_exists=true)."
+        )
+
+
+def time_limit(text: str | timedelta | None) -> timedelta | None:
+    """`exp_manager.max_time_per_run`, days:hours:minutes:seconds such as "00:03:50:00".
+
+    Raises:
+        ConfigError: it is written otherwise.
+    """
+    if text is None or isinstance(text, timedelta):
+        return text
+    parts = str(text).split(":")
+    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+        raise ConfigError(
+            f"exp_manager.max_time_per_run is {text!r}; write days:hours:minutes:seconds, as 00:03:50:00."
+        )
+    days, hours, minutes, seconds = map(int, parts)
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _save(trainer: Trainer) -> bool:
+    """Write the run's last checkpoint, which is what a run resumes from."""
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, ModelCheckpoint):
+        return False
+    callback.save_last = True
+    callback._save_last_checkpoint(trainer, callback._monitor_candidates(trainer))
+    return True
+
+
+def _requeue() -> None:
+    """Put this SLURM job back into the queue; it begins again with the same script."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+        _LOG.info("job %s is back in the queue.", job)
+    except (OSError, subprocess.CalledProcessError) as err:
+        _LOG.error(
+            "job %s could not be put back into the queue (%s); submit it again.", job, getattr(err, "stderr", "") or err
+        )
