@@ -83,7 +83,7 @@ setup(
     package_data={
         "nemo_desta": [*DATA_FILES, "**/*.html", "**/*.css", "**/*.js", "**/*.svg", "py.typed"],
         "nemo_desta.conf": DATA_FILES,
-        "nemo_desta.examples": ["*.py"],
+        "nemo_desta.examples": ["*.py", "launch/*"],
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,

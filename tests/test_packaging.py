@@ -53,6 +53,7 @@ def test_wheel_holds_every_configuration_example_and_module(wheel):
     assert examples
     assert files(wheel / "nemo_desta" / "conf", ".yaml") == conf
     assert files(wheel / "nemo_desta" / "examples", ".py") == examples
+    assert files(wheel / "nemo_desta" / "examples", ".sh", ".sbatch") == files(ROOT / "examples", ".sh", ".sbatch")
     modules = files(wheel / "nemo_desta", ".py")
     assert {m for m in modules if not m.startswith("examples/")} == files(ROOT / "nemo_desta", ".py")
 
