@@ -1,7 +1,6 @@
 """Training in NeMo's manner: trainer, experiment manager, model, data, fit."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from nemo.utils.exp_manager import exp_manager
 from nemo.utils.trainer_utils import resolve_trainer_cfg
 from omegaconf import DictConfig, OmegaConf
@@ -116,7 +116,7 @@ def _set_initial_weights(cfg: DictConfig, trainer: Trainer, model: DeSTAModel, d
 def _show_progress() -> None:
     """Our log lines on the console of the first process, unless the caller has set up logging."""
     package = logging.getLogger("nemo_desta")
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 0 and not package.hasHandlers():
+    if rank_zero_only.rank == 0 and not package.hasHandlers():
         handler = Console()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         package.addHandler(handler)
