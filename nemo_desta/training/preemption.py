@@ -27,7 +27,7 @@ _REQUEUE = signal.SIGUSR1
 class Preemption(Callback):
     """Looks between optimizer steps whether any process was told to stop.
 
-    SIGTERM: save and end. SIGUSR1, which `#SBATCH --signal=USR1@120` sends before the time of a job is up: save, put the job
+    SIGTERM, or Ctrl-C once: save and end. SIGUSR1, which `#SBATCH --signal=USR1@120` sends before the time of a job is up: save, put the job
     back into SLURM's queue, and end. A signal during a validation is obeyed after it.
 
     Args:
@@ -42,11 +42,19 @@ class Preemption(Callback):
         self._reason = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for number in (signal.SIGTERM, _REQUEUE):  # Lightning puts the former handlers back when it is done
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            _REQUEUE,
+        ):  # Lightning puts the former handlers back when it is done
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._reason == signal.SIGINT.name:
+            raise KeyboardInterrupt
         self._reason = signal.Signals(number).name
+        again = "; Ctrl-C again ends it at once" if number == signal.SIGINT else ""
+        _LOG.info("%s: the run ends after this step, with a checkpoint%s.", self._reason, again)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches:

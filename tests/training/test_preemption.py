@@ -76,6 +76,21 @@ def test_told_to_stop_it_ends_with_the_step_and_goes_on_bit_for_bit(uninterrupte
     assert table(tmp_path / "t", "validation") == table(uninterrupted / "t", "validation")
 
 
+def test_ctrl_c_saves_and_twice_ends_at_once(make_cfg, tmp_path, told, monkeypatch):
+    told(2, signal.SIGINT)
+    with pytest.raises(PreemptedError, match="SIGINT at step 2; a checkpoint"):
+        run(make_cfg(tmp_path, *STEPS))
+
+    def twice(self, batch, batch_idx):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return PLAIN_STEP(self, batch, batch_idx)
+
+    monkeypatch.setattr(DeSTAModel, "training_step", twice)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(make_cfg(tmp_path, *STEPS))
+
+
 def test_a_step_of_several_batches_is_finished_first(make_cfg, tmp_path, told):
     told(2)
     several = ("trainer.max_steps=3", "trainer.accumulate_grad_batches=2")
@@ -149,9 +164,9 @@ def _scontrol(folder: Path, monkeypatch) -> Path:
 
 
 def test_signals_are_left_as_they_were(make_cfg, tmp_path):
-    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     run(make_cfg(tmp_path, "trainer.max_steps=1"))
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)] == before
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(make_cfg, tmp_path):
