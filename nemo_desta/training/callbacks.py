@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 class ExactResume(Callback):
     """Makes a resumed run go on as the uninterrupted one would.
 
-    Lightning saves the last batch of a step checkpoint as not completed, which shifts gradient accumulation and
+    Lightning saves the last batch of a step checkpoint as not completed, or the next as begun, which shifts gradient accumulation and
     validation by one after each resume, and saves no state of the random generators. Here all batches up to the last
     optimizer step are counted, and each batch seeds dropout from (seed, step, part of the step, rank), so that there
     is no state to save.
@@ -54,7 +54,7 @@ class ExactResume(Callback):
         processed = progress["current"]["processed"]
         begun = 0 if progress["is_last_batch"] else processed % trainer.accumulate_grad_batches
         for counts in (progress["total"], progress["current"]):
-            counts["completed"] = counts["processed"] - begun
+            counts.update(dict.fromkeys(("ready", "started", "processed", "completed"), counts["processed"] - begun))
 
 
 def _data_rank(trainer: Trainer) -> int:
@@ -89,7 +89,8 @@ class LossTables(Callback):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         rows = _keep_rows(self.folder / "train.csv", self.TRAIN, trainer.global_step)
-        _keep_rows(self.folder / "validation.csv", self.VALIDATION, trainer.global_step)
+        validated = _keep_rows(self.folder / "validation.csv", self.VALIDATION, trainer.global_step)
+        self._validated = int(validated[-1]["step"]) if validated else 0  # Lightning validates again where it resumes
         self._full = False
         self.samples_seen = sum(int(row["samples"]) for row in rows)
         if rows:
@@ -135,7 +136,7 @@ class LossTables(Callback):
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         values = {k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if k.startswith("val_")}
-        for name, value in values.items():
+        for name, value in values.items() if trainer.global_step != self._validated else ():
             self._append("validation.csv", (trainer.global_step, name, f"{value:.9g}"))
         _LOG.info("step %d: %s", trainer.global_step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
         self._last = time.monotonic()
