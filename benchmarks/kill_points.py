@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--output", default="docs/results/kill_points.md", type=Path)
     parser.add_argument("--only", help="cases whose moment has this in it")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # a process that has had threads of OpenMP cannot be forked
     chosen = [c for c in CASES if not options.only or options.only in c.moment]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -44,7 +44,7 @@ def test_the_bounds_of_the_yaml_go_before(make_cfg, tmp_path):
 def test_a_real_step_stays_near_the_estimate(make_cfg, tmp_path):
     """What a step adds is estimated within a quarter."""
     before = in_use(torch.device("cpu"))
-    (found,) = run(make_cfg(tmp_path, limit(1.5), "budgets.buckets=1", "budgets.trial=true"))
+    (found,) = run(make_cfg(tmp_path, limit(0.6), "budgets.buckets=1", "budgets.trial=true"))
     assert found.measured - before == pytest.approx(found.estimate - before, rel=0.25)
 
 

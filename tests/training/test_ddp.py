@@ -40,7 +40,7 @@ def two_processes(cfg, folder: Path) -> Path:
 def test_two_processes_agree_with_one_on_the_same_global_batch(make_cfg, tmp_path):
     """Batches of two on two ranks against batches of four; the ranks hold different numbers of target tokens."""
     one = run(make_cfg(tmp_path / "one", *FEW, "data.train_ds.batch_size=4"))
-    two = two_processes(make_cfg(tmp_path, *FEW, "trainer.devices=2", "trainer.strategy=ddp"), tmp_path)
+    two = two_processes(make_cfg(tmp_path, *FEW, "trainer.devices=2", "trainer.strategy=desta_ddp"), tmp_path)
     assert losses(two) == pytest.approx(losses(one.log_dir), abs=1e-5)
     assert len(losses(two)) == 4
     validation = [[float(row["value"]) for row in table(log_dir, "validation")] for log_dir in (two, one.log_dir)]

@@ -22,7 +22,6 @@ from nemo_desta.training import folder, preemption
 from nemo_desta.training.train import run
 
 from .conftest import losses, table
-from .two_processes import run_two
 
 STEPS = ("trainer.max_steps=6", "trainer.val_check_interval=2", "trainer.accumulate_grad_batches=1")
 PLAIN_STEP = DeSTAModel.training_step
@@ -167,16 +166,6 @@ def test_signals_are_left_as_they_were(make_cfg, tmp_path):
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     run(make_cfg(tmp_path, "trainer.max_steps=1"))
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
-
-
-def test_a_signal_to_one_of_two_processes_stops_both(make_cfg, tmp_path):
-    """The second process is told; both save one checkpoint, and go on to what an uninterrupted run gives."""
-    both = (*STEPS, "trainer.devices=2", "trainer.strategy=desta_ddp")
-    parts, whole = make_cfg(tmp_path / "parts", *both), make_cfg(tmp_path / "whole", *both)
-    said = run_two(tmp_path / "runs", {"told_at_3": parts, "again": parts, "whole": whole})
-    assert said["told_at_3"].startswith("PreemptedError: stopped by another process at step 3")
-    assert said["again"] == said["whole"] == ""
-    assert same(tmp_path / "parts", tmp_path / "whole")
 
 
 # -- one run in a folder ------------------------------------------------------------------------------------------
