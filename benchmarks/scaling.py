@@ -1,71 +1,86 @@
-"""How the time and memory of a step grow with what is in it, ours beside the plain path, drawn.
+"""How the time and memory of a step grow with what is in it, ours beside the plain one: measured, estimated, drawn.
 
-    python -m benchmarks.scaling          # about five minutes; writes docs/images/scaling.png and docs/results/scaling.md
+    python -m benchmarks.scaling     # about five minutes; docs/images/scaling*.png and docs/results/scaling.md
 
-Random weights: an LLM of 4 layers (hidden size 256 unless it is what grows), Whisper tiny's shape, a Q-Former of 2 layers, and unless
-they grow 8 clips of 10 s, 60 target tokens, 32 queries. Time is the best of several steps taken in turn; memory is the process' peak
-beyond what it held before the step; the dotted line is what nemo_desta.training.cost estimates.
+Random weights: an LLM of 4 layers, an encoder of half of Whisper tiny's width, a Q-Former of 2 layers without dropout;
+4 clips of 10 s, a target of 60 tokens each, 32 queries, hidden size 256 of the LLM, unless it is this that grows. Time
+is the best of several steps that both ways take in turn; its floor is the operations that nemo_desta.training.cost counts,
+at the rate of this machine's matrix products. Memory is the process' peak beyond what it held before the step, gradients
+included, beside the estimate of nemo_desta.training.cost (ours) and of benchmarks.plain_memory (plain).
 """
 
 import argparse
 import ctypes
 import gc
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 
-import matplotlib.pyplot as plt
 import torch
 
 from benchmarks import workloads
 from benchmarks.models import WHISPERS, build
 from benchmarks.phases import Phases
-from benchmarks.train_step import Ours, Plain, Way
+from benchmarks.plain_memory import plain_peak
+from benchmarks.scaling_plots import draw
+from benchmarks.train_step import matrix_peak
+from benchmarks.ways import Ours, Plain, Way
 from nemo_desta.training import memory
-from nemo_desta.training.cost import Memory, Work, weights
+from nemo_desta.training.cost import Memory, weights
 
 CPU = torch.device("cpu")
-GB = 1e9
-BASE = {"batch": 8, "seconds": 10.0, "targets": 60, "queries": 32, "hidden": 256}
+GB, GFLOP = 1e9, 1e9
+EARS = {**WHISPERS["tiny"], "d_model": 192, "encoder_attention_heads": 3, "encoder_ffn_dim": 768}
+BASE = {"batch": 4, "seconds": 10.0, "targets": 60, "queries": 32, "hidden": 256}
 SWEEPS = {
-    "batch": ("clips in a batch", [2, 4, 8, 16]),
-    "seconds": ("length of a clip, s", [1.0, 10.0, 20.0, 30.0]),
-    "targets": ("target tokens a record", [20, 60, 120, 240]),
+    "batch": ("batch size, records", [1, 2, 4, 8]),
+    "seconds": ("clip length, s", [1.0, 10.0, 20.0, 30.0]),
+    "targets": ("target length, tokens", [20, 60, 120, 240]),
     "queries": ("queries", [16, 32, 64, 128]),
     "hidden": ("hidden size of the LLM", [128, 256, 512, 768]),
 }
+LAYERS = 4
+WAYS = ("nemo_desta", "plain")
 
 
 @dataclass
 class Point:
-    """Seconds and bytes of a step, by way; the estimate of our bytes."""
+    """Of a step, by way: seconds, operations, bytes beyond what was held before it, and the estimate of these bytes."""
 
     value: float
+    tokens: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    operations: dict[str, float] = field(default_factory=dict)
     bytes: dict[str, float] = field(default_factory=dict)
-    estimate: float = 0.0
+    estimate: dict[str, float] = field(default_factory=dict)
 
 
 def llm(hidden: int) -> dict:
     heads = hidden // 64
     return {
-        "hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": 4, "num_attention_heads": heads,
-        "num_key_value_heads": heads, "vocab_size": 49152, "tie_word_embeddings": True,
+        "hidden_size": hidden, "intermediate_size": 3 * hidden, "num_hidden_layers": LAYERS,
+        "num_attention_heads": heads, "num_key_value_heads": heads, "vocab_size": 49152, "tie_word_embeddings": True,
     }  # fmt: skip
 
 
-def ways(setting: dict) -> tuple[Ours, Plain, list]:
-    model = build(llm(setting["hidden"]), WHISPERS["tiny"], setting["queries"], 2, 0.0)
+def ways(setting: dict) -> tuple[Ours, Plain]:
+    model = build(llm(setting["hidden"]), EARS, setting["queries"], 2, 0.0)
     options = argparse.Namespace(device="cpu", dtype="float32", checkpoint=[])
     phases = Phases(CPU, on=False)
-    plain, ours = Plain(model, options, phases), Ours(model, options, phases)
-    said = workloads.words(model.renderer, 20, Random(0))
-    examples = [
-        workloads.example(model.renderer, i, f"c{i}", setting["seconds"], setting["targets"], said, "What do you hear?")
-        for i in range(setting["batch"])
+    plain = Plain(model, options, phases)  # copies the connector before ours watches it
+    return Ours(model, options, phases), plain
+
+
+def records(renderer, setting: dict) -> list:
+    """A record a clip, all of one length; the transcript has 20 tokens however long the clip is."""
+    said = workloads.words(renderer, 20, Random(0))
+    return [
+        workloads.example(renderer, i, f"c{i}", setting["seconds"], setting["targets"], said, "What do you hear?")
+        for i in range(int(setting["batch"]))
     ]
-    return ours, plain, examples
 
 
 def step(way: Way, batch) -> float:
@@ -78,82 +93,107 @@ def step(way: Way, batch) -> float:
 def peak(way: Way, batch) -> float:
     """Bytes that a step takes beyond what is held before it."""
     gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    _trim()
     memory.watch(CPU)
     before = memory.in_use(CPU)
     step(way, batch)
     return memory.high_water(CPU) - before
 
 
-def measure(name: str, value: float, repeat: int) -> Point:
-    ours, plain, examples = ways({**BASE, name: value})
-    batches = {ours: workloads.pack(examples, plain.step.pad), plain: examples}
-    point = Point(value)
-    for way, batch in batches.items():
-        step(way, batch)  # AdamW's state
-        point.bytes[way.name] = peak(way, batch)
+def _trim() -> None:
+    """Give freed memory back to the system, that it is not taken for memory in use."""
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def estimates(ours: Ours, setting: dict, batch: dict, length: int) -> dict[str, float]:
+    """Bytes beyond the weights and AdamW's averages, by way; gradients, made within the step, are counted."""
+    model = Memory(ours.shape, *weights([ours.model]), dropout=False)
+    work = ours.size(batch)[2]
+    own = model.peak(work.clips, work.rest[0], work.targets)
+    plain = plain_peak(model, int(setting["batch"]), length)
+    held = model.fixed - 4.0 * model.trainable
+    return {"nemo_desta": own - held, "plain": plain - held}
+
+
+@cache
+def measure(repeat: int, **setting: float) -> Point:
+    ours, plain = ways(setting)
+    examples = records(ours.model.renderer, setting)
+    single = examples[:1]
+    pad = plain.step.pad
+    batches = {ours: workloads.pack(examples, pad), plain: examples}
+    point = Point(0.0, max(len(e.rendered.input_ids) for e in examples))
+    for way, first in ((ours, workloads.pack(single, pad)), (plain, single)):
+        step(way, first)  # makes AdamW's averages
+        point.bytes[way.name] = peak(way, batches[way])
+        point.operations[way.name] = sum(way.operations.values())
     for _ in range(repeat):
         for way, batch in batches.items():
             point.seconds[way.name] = min(step(way, batch), point.seconds.get(way.name, float("inf")))
-    work = Work.of_packed(batches[ours])
-    estimate = Memory(ours.shape, *weights([ours.model]), dropout=False)
-    gradients = 4.0 * estimate.trainable
-    point.estimate = estimate.peak(work.clips, work.rest[0], work.targets) - estimate.fixed + gradients
+    point.estimate = estimates(ours, setting, batches[ours], point.tokens)
     return point
 
 
-def draw(results: dict[str, list[Point]], path: Path) -> None:
-    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(2, len(results), figsize=(2.9 * len(results), 5.2), layout="constrained")
-    colours = {"nemo_desta": "#1f6f8b", "plain": "#c0562f"}
-    rows: list[tuple[str, Callable[[Point, str], float]]] = [
-        ("seconds a step", lambda p, way: p.seconds[way]),
-        ("GB beyond the weights", lambda p, way: p.bytes[way] / GB),
-    ]
-    for column, (name, points) in enumerate(results.items()):
-        xs = [p.value for p in points]
-        for row, (label, of) in enumerate(rows):
-            axis = axes[row][column]
-            for way, colour in colours.items():
-                axis.plot(xs, [of(p, way) for p in points], "o-", color=colour, label=way, markersize=4)
-            if row == 1:
-                axis.plot(xs, [p.estimate / GB for p in points], ":", color="#1f6f8b", label="estimated")
-            axis.set(xlabel=SWEEPS[name][0] if row else "", ylim=(0, None), xticks=xs)
-            axis.set_xticks(xs, [f"{x:g}" for x in xs])
-            axis.set_ylabel(label if column == 0 else "")
-            axis.grid(axis="y", alpha=0.3)
-    axes[1][0].legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+def sweep(name: str, repeat: int) -> Iterator[Point]:
+    for value in SWEEPS[name][1]:
+        point = measure(repeat, **{**BASE, name: value})  # the point that all sweeps share is measured once
+        yield Point(value, point.tokens, point.seconds, point.operations, point.bytes, point.estimate)
 
 
-def table(results: dict[str, list[Point]]) -> Iterator[str]:
-    yield "Time and memory of a step as parts of it grow (`python -m benchmarks.scaling`, random weights, 2 CPU threads)."
-    yield ""
-    yield "| | | seconds: ours | plain | gain | GB beyond the weights: ours | plain | estimated |"
-    yield "|---|---|---|---|---|---|---|---|"
+def table(results: dict[str, list[Point]], rate: float) -> Iterator[str]:
+    yield "| grows | to | tokens | s: ours | plain | gain | 10^9 operations: ours | plain | gain "
+    yield "| GB: ours | estimated | plain | estimated | gain |"
+    yield "|" + "---|" * 14
     for name, points in results.items():
         for p in points:
-            s, b = p.seconds, p.bytes
-            numbers = (s["nemo_desta"], s["plain"], s["plain"] / s["nemo_desta"], b["nemo_desta"] / GB, b["plain"] / GB)
-            cells = "{:.2f} | {:.2f} | {:.2f}x | {:.2f} | {:.2f}".format(*numbers)
-            yield f"| {SWEEPS[name][0]} | {p.value:g} | {cells} | {p.estimate / GB:.2f} |"
+            (s, t), (o, q), (b, c), (e, f) = (
+                [of[w] for w in WAYS] for of in (p.seconds, p.operations, p.bytes, p.estimate)
+            )
+            time = f"{s:.2f} | {t:.2f} | {t / s:.2f}x | {o / GFLOP:,.0f} | {q / GFLOP:,.0f} | {q / o:.2f}x"
+            space = f"{b / GB:.2f} | {e / GB:.2f} | {c / GB:.2f} | {f / GB:.2f} | {c / b:.2f}x"
+            yield f"| {SWEEPS[name][0]} | {p.value:g} | {p.tokens} | {time} | {space} |"
+
+
+def report(results: dict[str, list[Point]], rate: float, options: argparse.Namespace) -> Iterator[str]:
+    fixed = (
+        f"{BASE['batch']} clips of {BASE['seconds']:g} s, {BASE['targets']} target tokens, {BASE['queries']} queries"
+    )
+    yield "# How a training step grows"
+    yield ""
+    yield f"`python -m benchmarks.scaling`, {torch.get_num_threads()} CPU threads, float32, random weights; where not said "
+    yield f"otherwise {fixed}, an LLM of {LAYERS} layers of {BASE['hidden']}. Both ways in turn in one run, the best of "
+    yield f"{options.repeat} steps; matrix products ran at {rate / GFLOP:.0f} GFLOP/s. GB are beyond weights and AdamW's "
+    yield "averages. One record a clip: what sharing a clip among records saves comes on top (`benchmarks.train_step`)."
+    yield ""
+    yield "The plain step encodes and attends without fused kernels, pads, and computes all logits; its memory grows with "
+    yield "the square of the length. A longer clip costs nothing but its transcript, which is the same here: Whisper hears 30 s."
+    yield ""
+    first, second, *rest = table(results, rate)
+    yield first + second
+    yield from rest
+    yield ""
+    yield "![seconds a step](../images/scaling.png)"
+    yield ""
+    yield "![memory of a step](../images/scaling_memory.png)"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sweeps", nargs="+", choices=sorted(SWEEPS), default=list(SWEEPS))
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--image", type=Path, default=Path("docs/images/scaling.png"))
+    parser.add_argument(
+        "--image", type=Path, default=Path("docs/images/scaling.png"), help="and <name>_memory beside it"
+    )
     parser.add_argument("--output", type=Path, default=Path("docs/results/scaling.md"))
     options = parser.parse_args()
-    results = {}
+    rate, results = matrix_peak(CPU, torch.float32), {}
     for name in options.sweeps:
-        results[name] = [measure(name, value, options.repeat) for value in SWEEPS[name][1]]
-        print(name, *(f"{p.value:g}: {p.seconds}" for p in results[name]), sep="\n  ", flush=True)
-    draw(results, options.image)
+        results[name] = list(sweep(name, options.repeat))
+        print(name, *(f"{p.value:g}: {p.seconds} {p.bytes}" for p in results[name]), sep="\n  ", flush=True)
+    draw(results, {name: label for name, (label, _) in SWEEPS.items()}, rate, options.image)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join([*table(results), ""]), encoding="utf-8")
+    options.output.write_text("\n".join([*report(results, rate, options), ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
