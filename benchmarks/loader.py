@@ -5,7 +5,7 @@
 
 Records as in real corpora (workloads.mixed: clips of 1 to 30 s, 16-bit WAV, two prompts a clip). Ours reads JSONL and WAV,
 or tar shards, and gives packed batches. NeMo's reads its `multimodal_conversation` JSONL and the same WAV files, or tars in
-its own form, with the same tokenizer and its ChatML prompt format (`qwen`), through SALMDataset. What differs: ours puts as
+its own form, with the same tokenizer and its ChatML prompt format with a system turn (`qwen3`, which adds an empty thought), through SALMDataset. What differs: ours puts as
 many places as there are queries, checks every record, keeps control tokens in texts from becoming control ids, and in a tar
 stores a clip once for its records where NeMo's form has a member for every record; NeMo's pads its batches. Both shuffle
 streams in a buffer of 64: NeMo's holds the audio in it, and would fill its default of 10,000 before the first batch. The
@@ -52,7 +52,7 @@ def ours(renderer: Renderer, entry: dict, workers: int, groups: int = BATCH) -> 
 def stock(tokenizer: AutoTokenizer, entry: dict, workers: int) -> Iterable[dict]:
     loader = {
         "input_cfg": [{"type": "multimodal_conversation", "audio_locator_tag": LOCATOR, **entry}],
-        "prompt_format": "qwen",
+        "prompt_format": "qwen3",
         "token_equivalent_duration": 0.08,
         "use_multimodal_sampling": True,
         "batch_size": BATCH,
@@ -117,6 +117,8 @@ def rate(loader: Iterable[dict], count: int, skip: int, size: Callable[[dict], i
         seen += size(batch)
         if seen >= count:
             break
+    if not seen:
+        raise SystemExit(f"no batch is left after the {skip} that are not counted; take more --records")
     return seen / (time.perf_counter() - began)
 
 

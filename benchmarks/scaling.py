@@ -36,11 +36,11 @@ GB, GFLOP = 1e9, 1e9
 EARS = {**WHISPERS["tiny"], "d_model": 192, "encoder_attention_heads": 3, "encoder_ffn_dim": 768}
 BASE = {"batch": 4, "seconds": 10.0, "targets": 60, "queries": 32, "hidden": 256}
 SWEEPS = {
-    "batch": ("batch size, records", [1, 2, 4, 8]),
-    "seconds": ("clip length, s", [1.0, 10.0, 20.0, 30.0]),
-    "targets": ("target length, tokens", [20, 60, 120, 240]),
-    "queries": ("queries", [16, 32, 64, 128]),
-    "hidden": ("hidden size of the LLM", [128, 256, 512, 768]),
+    "batch": ("batch size, records", [2, 4, 8]),
+    "seconds": ("clip length, s", [1.0, 15.0, 30.0]),
+    "targets": ("target length, tokens", [20, 100, 240]),
+    "queries": ("queries", [16, 64, 128]),
+    "hidden": ("hidden size of the LLM", [128, 384, 768]),
 }
 LAYERS = 4
 WAYS = ("nemo_desta", "plain")
