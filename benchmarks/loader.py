@@ -3,13 +3,14 @@
     python -m benchmarks.loader                        # about five minutes; writes docs/results/loader.md
     python -m benchmarks.loader --step-seconds 9.5     # without measuring a training step for the comparison
 
-Records as in real corpora (workloads.mixed: clips of 1 to 30 s, 16-bit WAV, two prompts a clip). Ours reads JSONL and WAV,
-or tar shards, and gives packed batches. NeMo's reads its `multimodal_conversation` JSONL and the same WAV files, or tars in
-its own form, with the same tokenizer and its ChatML prompt format with a system turn (`qwen3`, which adds an empty thought), through SALMDataset. What differs: ours puts as
-many places as there are queries, checks every record, keeps control tokens in texts from becoming control ids, and in a tar
-stores a clip once for its records where NeMo's form has a member for every record; NeMo's pads its batches. Both shuffle
-streams in a buffer of 64: NeMo's holds the audio in it, and would fill its default of 10,000 before the first batch. The
-measurements of one row are taken in turn; files come from the page cache. The time for starting workers is not counted.
+Records as in real corpora (workloads.mixed: clips of 1 to 30 s, 16-bit WAV, two prompts a clip). Ours reads JSONL and
+WAV, or tar shards, and gives packed batches. NeMo's reads its `multimodal_conversation` JSONL and the same WAV files,
+or tars in its own form, with the same tokenizer and its ChatML prompt format with a system turn (`qwen3`, which adds
+an empty thought), through SALMDataset. What differs: ours puts as many places as there are queries, checks every
+record, keeps control tokens in texts from becoming control ids, and in a tar stores a clip once for its records where
+NeMo's form has a member for every record; NeMo's pads its batches. Both shuffle streams in a buffer of 64: NeMo's
+holds the audio in it, and would fill its default of 10,000 before the first batch. The measurements of one row are
+taken in turn; files come from the page cache. The time for starting workers is not counted.
 """
 
 import argparse
@@ -195,9 +196,10 @@ def needed(rows: list[dict], step: float, measured: bool) -> Iterator[str]:
 def report(rows: list[dict], step: float, options: argparse.Namespace) -> Iterator[str]:
     yield "# The loader beside NeMo's"
     yield ""
-    yield f"Conversations a second **and worker** (`python -m benchmarks.loader`), the median of {options.repeat} measurements"
-    yield f"of {options.count} conversations taken in turn; clips of 1 to 30 s, batches of {BATCH}, a machine with 2 CPU cores"
-    yield "on which the process that collects the batches takes part of one. `-`: ours reads shards in workers only."
+    yield "Conversations a second **and worker** (`python -m benchmarks.loader`), the median of"
+    yield f"{options.repeat} measurements of {options.count} conversations taken in turn; clips of 1 to 30 s, batches of {BATCH}."
+    yield "2 CPU cores: with 2 workers they share these with the process that collects the batches. `-`: ours reads shards"
+    yield "in workers only."
     yield ""
     yield from table(rows)
     yield ""

@@ -1,10 +1,10 @@
-"""What DeSTA2.5's own recipe costs: operations and memory of its steps, counted from shapes; GPU-hours at a utilisation.
+"""What DeSTA2.5's own recipe costs: operations and memory counted from shapes; GPU-hours at a utilisation.
 
     python -m benchmarks.recipe_cost                     # prints Markdown, writes docs/results/recipe_cost.md
     python -m benchmarks.recipe_cost --utilisation 0.3 --peak-tflops 312 --together 4
 
-An estimate, not a measurement: nothing runs. The operations are those that tests/models/test_operations.py holds against
-PyTorch's own counter.
+An estimate, not a measurement: nothing runs. The operations are those that tests/models/test_operations.py holds
+against PyTorch's own counter.
 """
 
 import argparse
@@ -183,9 +183,10 @@ def report(options: argparse.Namespace) -> Iterator[str]:
     yield first + second
     yield from rest
     yield ""
-    yield f"GPU-hours = operations a sample x {SAMPLES:,} x {EPOCHS} / ({options.peak_tflops:g}e12 x "
-    yield f"{options.utilisation:g}) / 3600. The gain is one of operations; eager attention and padding also lower the"
-    yield "utilisation of the plain step, which is not counted here. Validation, checkpoints and failures are left out."
+    formula = f"{SAMPLES:,} x {EPOCHS} / ({options.peak_tflops:g}e12 x {options.utilisation:g}) / 3600"
+    yield f"GPU-hours = operations a sample x {formula}."
+    yield "The gain is one of operations; eager attention also lowers the utilisation of the plain step, which is not counted"
+    yield "here. Validation, checkpoints and failures are left out. Each clip's 30 s window costs the encoder the same."
     yield ""
     yield "Peak memory of a GPU: bf16 weights, the connector in float32, 12 samples of full length with a clip each."
     yield ""

@@ -1,9 +1,9 @@
 """A training step as the official implementation does it, for comparison: plain, padded, eager.
 
 Written for this benchmark from the description of the official code: every clip of every sample is padded to 30 s and
-encoded on its own, through the whole encoder; the Q-Former runs once a tapped layer; attention is eager everywhere; the batch
-is padded on the left; the vocabulary's logits are computed at every position and cast to float32; the loss ignores -100.
-Weights are those of a DeSTAModel, so that the losses are the same.
+encoded on its own, through the whole encoder; the Q-Former runs once a tapped layer; attention is eager everywhere;
+the batch is padded on the left; the vocabulary's logits are computed at every position and cast to float32; the loss
+ignores -100. Weights are those of a DeSTAModel, so that the losses are the same.
 """
 
 from collections.abc import Sequence

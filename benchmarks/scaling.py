@@ -2,11 +2,12 @@
 
     python -m benchmarks.scaling     # about five minutes; docs/images/scaling*.png and docs/results/scaling.md
 
-Random weights: an LLM of 4 layers, an encoder of half of Whisper tiny's width, a Q-Former of 2 layers without dropout;
-4 clips of 10 s, a target of 60 tokens each, 32 queries, hidden size 256 of the LLM, unless it is this that grows. Time
-is the best of several steps that both ways take in turn; its floor is the operations that nemo_desta.training.cost counts,
-at the rate of this machine's matrix products. Memory is the process' peak beyond what it held before the step, gradients
-included, beside the estimate of nemo_desta.training.cost (ours) and of benchmarks.plain_memory (plain).
+Random weights: an LLM of 4 layers, an encoder of half of Whisper tiny's width, a Q-Former of 2 layers without
+dropout; 4 clips of 10 s, a target of 60 tokens each, 32 queries, hidden size 256 of the LLM, unless it is this that
+grows. Time is the best of several steps that both ways take in turn; its floor is the operations that
+nemo_desta.training.cost counts, at the rate of this machine's matrix products. Memory is the process' peak beyond
+what it held before the step, gradients included, beside the estimate of nemo_desta.training.cost (ours) and of
+benchmarks.plain_memory (plain).
 """
 
 import argparse
@@ -141,7 +142,7 @@ def sweep(name: str, repeat: int) -> Iterator[Point]:
         yield Point(value, point.tokens, point.seconds, point.operations, point.bytes, point.estimate)
 
 
-def table(results: dict[str, list[Point]], rate: float) -> Iterator[str]:
+def table(results: dict[str, list[Point]]) -> Iterator[str]:
     yield "| grows | to | tokens | s: ours | plain | gain | 10^9 operations: ours | plain | gain "
     yield "| GB: ours | estimated | plain | estimated | gain |"
     yield "|" + "---|" * 14
@@ -156,20 +157,20 @@ def table(results: dict[str, list[Point]], rate: float) -> Iterator[str]:
 
 
 def report(results: dict[str, list[Point]], rate: float, options: argparse.Namespace) -> Iterator[str]:
-    fixed = (
-        f"{BASE['batch']} clips of {BASE['seconds']:g} s, {BASE['targets']} target tokens, {BASE['queries']} queries"
-    )
     yield "# How a training step grows"
     yield ""
-    yield f"`python -m benchmarks.scaling`, {torch.get_num_threads()} CPU threads, float32, random weights; where not said "
-    yield f"otherwise {fixed}, an LLM of {LAYERS} layers of {BASE['hidden']}. Both ways in turn in one run, the best of "
-    yield f"{options.repeat} steps; matrix products ran at {rate / GFLOP:.0f} GFLOP/s. GB are beyond weights and AdamW's "
-    yield "averages. One record a clip: what sharing a clip among records saves comes on top (`benchmarks.train_step`)."
+    threads = torch.get_num_threads()
+    base = f"{BASE['batch']} clips of {BASE['seconds']:g} s, {BASE['targets']} target tokens, {BASE['queries']} queries"
+    yield f"`python -m benchmarks.scaling`: {threads} CPU threads, float32, random weights. Where it is not what grows:"
+    yield f"{base}, an LLM of {LAYERS} layers of {BASE['hidden']}. Both ways in turn"
+    yield f"in one run, the best of {options.repeat} steps. The floor in the picture is the counted operations at the rate that"
+    yield f"matrix products reached in this run, {rate / GFLOP:.0f} GFLOP/s. GB are beyond weights and AdamW's averages, measured"
+    yield "and estimated from shapes. Each clip has one record here: what sharing a clip among its records saves comes on"
+    yield "top (`benchmarks.train_step`)."
     yield ""
-    yield "The plain step encodes and attends without fused kernels, pads, and computes all logits; its memory grows with "
-    yield "the square of the length. A longer clip costs nothing but its transcript, which is the same here: Whisper hears 30 s."
+    yield "A longer clip costs nothing but its transcript, which is the same here: Whisper hears windows of 30 s."
     yield ""
-    first, second, *rest = table(results, rate)
+    first, second, *rest = table(results)
     yield first + second
     yield from rest
     yield ""

@@ -4,11 +4,12 @@
     python -m benchmarks.train_step --records 16 --repeat 1       # a short one
     python -m benchmarks.train_step --device cuda --dtype bfloat16 --llm-config 8b --batch-size 12
 
-Two workloads: `equal`, 8 clips of 5 s with about 150 tokens each; `mixed`, 256 records as in real corpora (clips of 1 to 30 s, two
-prompts a clip, targets of 10 to 200 tokens). Both paths take optimizer steps over as many records, with the official connector
-(64 queries, 6 layers). The losses of the two paths are compared first, dropout off. Peak memory is measured in
-a process of its own for each path, over two steps of its largest batch. On a CPU our batches come from the real loader
-(JSONL and WAV files, NeMo's samplers), the plain path's from memory; without NeMo both come from memory.
+Two workloads: `equal`, 8 clips of 5 s with about 150 tokens each; `mixed`, 256 records as in real corpora (clips of 1
+to 30 s, two prompts a clip, targets of 10 to 200 tokens). Both paths take optimizer steps over as many records, with
+the official connector (64 queries, 6 layers). The losses of the two paths are compared first, dropout off. Peak
+memory is measured in a process of its own for each path, over two steps of its largest batch. On a CPU our batches
+come from the real loader (JSONL and WAV files, NeMo's samplers), the plain path's from memory; without NeMo both come
+from memory.
 """
 
 import argparse
@@ -108,12 +109,14 @@ def table(workload: str, paths: list[Way], peak: float, memory: dict[str, dict])
     ours, plain = paths
     best = plain.seconds / (sum(ours.operations.values()) / peak)
     rows = [
-        ("samples/s", [f"{p.samples / p.seconds:.2f}" for p in paths], plain.seconds / ours.seconds * ours.samples / plain.samples),
+        ("samples/s", [f"{p.samples / p.seconds:.2f}" for p in paths],
+         plain.seconds / ours.seconds * ours.samples / plain.samples),
         ("target tokens/s", [f"{p.targets / p.seconds:.0f}" for p in paths], None),
         ("seconds a step", [f"{p.seconds / p.steps:.2f}" for p in paths], None),
         ("operations a sample, 10^9", [f"{sum(p.operations.values()) / p.samples / 1e9:.1f}" for p in paths],
          sum(plain.operations.values()) / plain.samples / (sum(ours.operations.values()) / ours.samples)),
-        ("share of the matrix-product peak", [f"{sum(p.operations.values()) / p.seconds / peak:.0%}" for p in paths], None),
+        ("share of the matrix-product peak",
+         [f"{sum(p.operations.values()) / p.seconds / peak:.0%}" for p in paths], None),
         ("peak memory, GB", [f"{memory[p.name]['peak'] / GB:.2f}" for p in paths],
          memory[plain.name]["peak"] / memory[ours.name]["peak"]),
         ("of it libraries and weights, GB", [f"{memory[p.name]['loaded'] / GB:.2f}" for p in paths], None),

@@ -1,4 +1,4 @@
-"""Records of wanted sizes for the benchmarks: noise of the right length as clips, words of the right number of tokens as texts.
+"""Records of wanted sizes for the benchmarks: noise as clips, words of the right number of tokens as texts.
 
 Neither the LLM nor the encoder takes more or less time for sense.
 """
@@ -27,47 +27,11 @@ _PROMPTS = (
     "Summarise the recording for somebody who cannot listen to it.",
     "Does the voice fit what is being said? Explain.",
 )
-_WORDS = [
-    "the",
-    "voice",
-    "sounds",
-    "calm",
-    "and",
-    "a",
-    "little",
-    "tired",
-    "while",
-    "someone",
-    "speaks",
-    "slowly",
-    "about",
-    "plain",
-    "things",
-    "with",
-    "low",
-    "volume",
-    "in",
-    "a",
-    "quiet",
-    "room",
-    "near",
-    "water",
-    "before",
-    "the",
-    "music",
-    "begins",
-    "again",
-    "under",
-    "a",
-    "bright",
-    "and",
-    "steady",
-    "rhythm",
-    "that",
-    "never",
-    "quite",
-    "stops",
-]
+_SENTENCE = (
+    "the voice sounds calm and a little tired while someone speaks slowly about plain things with low volume in "
+    "a quiet room near water before the music begins again under a bright and steady rhythm that never quite stops"
+)
+_WORDS = _SENTENCE.split()
 
 
 @dataclass(frozen=True)
@@ -110,7 +74,7 @@ def equal(renderer: Renderer, count: int = 8, target: int = 45) -> list[Example]
 
 
 def mixed(renderer: Renderer, count: int = 256, seed: int = 0) -> list[Example]:
-    """Clips of 1 to 30 s, two neighbouring records each; transcripts of 2.5 words a second, targets of 10 to 200 tokens."""
+    """Clips of 1 to 30 s, two neighbouring records each; 2.5 tokens of transcript a second, targets of 10 to 200."""
     random, out = Random(seed), []
     for number in range(count):
         if number % 2 == 0:
