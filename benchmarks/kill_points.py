@@ -51,7 +51,7 @@ class Case:
 
 CASES = [
     Case("models are being built", DeSTAModel, "__init__"),
-    Case("first validation set-up, before any step", LossTables, "on_train_start"),
+    Case("all is built, before any step", LossTables, "on_train_start"),
     Case("first step, forward", DeSTAModel, "training_step"),
     Case("first step, before the optimizer", NonFiniteGuard, "on_before_optimizer_step"),
     Case("first step, after the optimizer", ExactResume, "on_train_batch_end"),
@@ -66,7 +66,8 @@ CASES = [
     Case("after the answers, before the checkpoint", SampleGenerations, "on_validation_end", 1, "after"),
     Case("first checkpoint, before its first byte", checkpoints, "write_file"),
     Case("first checkpoint, amid its bytes", torch, "save", 1, "amid"),
-    Case("first checkpoint, written, not in place", os, "replace", 1),
+    Case("table of steps, begun, not in place", os, "replace", 1),
+    Case("first checkpoint, written, not in place", os, "replace", 3),
     Case("second copy of the first checkpoint, amid its bytes", torch, "save", 2, "amid"),
     Case("checkpoint of step 4, amid its bytes", torch, "save", 3, "amid"),
     Case("checkpoint of step 4, in place, the former not yet removed", checkpoints, "write_file", 4, "after"),
