@@ -1,5 +1,5 @@
 # make venv    the virtual environment (.venv), from constraints.txt; instant when it is there
-# make test    linter and the whole test suite
+# make test    linter and the whole test suite, in two processes
 # make demo    the main job end to end on real models: corpus, self-generation, training, evaluation, answers
 # make lint    linter and format check alone;  make format  let ruff fix what it can
 # make clean   remove build products and caches (keeps .venv and demo_output)
@@ -33,7 +33,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 demo: $(STAMP)
 	$(BIN)/nemo-desta demo --output-dir $(DEMO_DIR)

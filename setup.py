@@ -64,7 +64,7 @@ EXTRAS = {
     "ray": RAY,
     "liger": ["liger-kernel>=0.8,<1"],  # fused kernels on NVIDIA GPUs
     "vllm": ["vllm>=0.32,<0.33"],  # the line that goes with torch 2.13 and transformers 5.18
-    "test": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9", "setuptools>=77", *RAY],
+    "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=77", *RAY],
 }
 
 DATA_FILES = ["**/*.yaml", "**/*.json", "**/*.txt"]

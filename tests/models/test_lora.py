@@ -82,7 +82,7 @@ def test_groups_and_what_trains():
 
 
 def test_parameter_counts_are_logged(caplog):
-    with caplog.at_level("INFO", logger="nemo_desta.models.desta"):
+    with caplog.at_level("INFO", logger="nemo_desta.models"):
         model = tiny.build()
     said = {r.message.split()[0]: int(r.message.split()[1]) for r in caplog.records if "trainable" in r.message}
     assert said == {name: sum(p.numel() for _, p in members) for name, members in model.parameter_groups().items()}

@@ -27,7 +27,7 @@ def poison(monkeypatch):
 
         def poisoned(self, batch, batch_idx):
             out = step(self, batch, batch_idx)
-            return {"loss": out["loss"] * float("nan")} if self.trainer.global_step + 1 in steps else out
+            return {**out, "loss": out["loss"] * float("nan")} if self.trainer.global_step + 1 in steps else out
 
         monkeypatch.setattr(DeSTAModel, "training_step", poisoned)
 
@@ -91,6 +91,7 @@ def test_two_processes_stop_together(make_cfg, tmp_path):
 def test_with_a_scaler_the_step_is_left_out_up_to_the_limit(tmp_path):
     trainer = SimpleNamespace(precision="16-mixed", accumulate_grad_batches=1, global_step=6, global_rank=0)
     module = torch.nn.Linear(1, 1)
+    module.log = lambda *args, **kwargs: None
     optimizer = torch.optim.SGD(module.parameters())
     guard = NonFiniteGuard(NonFiniteConfig("stop", max_in_a_row=2), tmp_path)
 
