@@ -15,6 +15,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,8 @@ SWEEPS = {
 }
 LAYERS = 4
 WAYS = ("nemo_desta", "plain")
+_MMAP_THRESHOLD = -3
+"""Of mallopt: blocks as large as this are given back as soon as they are freed."""
 
 
 @dataclass
@@ -94,17 +97,26 @@ def step(way: Way, batch) -> float:
 def peak(way: Way, batch) -> float:
     """Bytes that a step takes beyond what is held before it."""
     gc.collect()
-    _trim()
-    memory.watch(CPU)
-    before = memory.in_use(CPU)
-    step(way, batch)
-    return memory.high_water(CPU) - before
+    with _freed_at_once():
+        memory.watch(CPU)
+        before = memory.in_use(CPU)
+        step(way, batch)
+        return memory.high_water(CPU) - before
 
 
-def _trim() -> None:
-    """Give freed memory back to the system, that it is not taken for memory in use."""
-    if sys.platform == "linux":
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+@contextmanager
+def _freed_at_once() -> Iterator[None]:
+    """Give freed memory back to the system, that it is not taken for memory in use; too slow while time is taken."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL("libc.so.6")
+    libc.malloc_trim(0)
+    libc.mallopt(_MMAP_THRESHOLD, 1 << 18)
+    try:
+        yield
+    finally:
+        libc.mallopt(_MMAP_THRESHOLD, 1 << 25)  # where glibc's own rule ends
 
 
 def estimates(ours: Ours, setting: dict, batch: dict, length: int) -> dict[str, float]:
@@ -188,8 +200,9 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("docs/results/scaling.md"))
     options = parser.parse_args()
-    rate, results = matrix_peak(CPU, torch.float32), {}
+    rate, results = 0.0, {}
     for name in options.sweeps:
+        rate = max(rate, matrix_peak(CPU, torch.float32))
         results[name] = list(sweep(name, options.repeat))
         print(name, *(f"{p.value:g}: {p.seconds} {p.bytes}" for p in results[name]), sep="\n  ", flush=True)
     draw(results, {name: label for name, (label, _) in SWEEPS.items()}, rate, options.image)
