@@ -1,5 +1,6 @@
 """Memory that a piece of work takes, whatever else the tests' process holds."""
 
+import gc
 import tracemalloc
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -12,6 +13,7 @@ def peak_memory(work: Callable[[], Any]) -> int:
     answer = context.SimpleQueue()
 
     def measured() -> None:
+        gc.freeze()  # what the tests' process holds would put off the collection of cycles
         tracemalloc.start()
         work()
         answer.put(tracemalloc.get_traced_memory()[1])

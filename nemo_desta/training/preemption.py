@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import subprocess
+import threading
 import time
 from datetime import timedelta
 from types import FrameType
@@ -22,6 +23,9 @@ __all__ = ["Preemption", "time_limit"]
 
 _LOG = logging.getLogger(__name__)
 _REQUEUE = signal.SIGUSR1
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, _REQUEUE)
+_training = False
+"""Whether processes forked now are a training's loader processes."""
 
 
 class Preemption(Callback):
@@ -41,12 +45,17 @@ class Preemption(Callback):
         self._until = None if limit is None else time.monotonic() + limit.total_seconds()
         self._reason = ""
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        _mark_training(True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        _mark_training(False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        _mark_training(False)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for number in (
-            signal.SIGTERM,
-            signal.SIGINT,
-            _REQUEUE,
-        ):  # Lightning puts the former handlers back when it is done
+        for number in _SIGNALS:  # Lightning puts the former handlers back when it is done
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -117,3 +126,33 @@ def _requeue() -> None:
         _LOG.error(
             "job %s could not be put back into the queue (%s); submit it again.", job, getattr(err, "stderr", "") or err
         )
+
+
+# -- loader processes ---------------------------------------------------------------------------------------------
+# SLURM sends its signals to all processes of a job, and Ctrl-C goes to all of a terminal. A loader process that ended
+# there would take the training with it, before its checkpoint is written.
+
+
+def _mark_training(under_way: bool) -> None:
+    global _training
+    _training = under_way
+
+
+def _leave_signals() -> None:
+    """In a loader process: go on, for the step that is to be finished may need it; end when the parent says so."""
+    if not _training or not hasattr(signal, "sigwaitinfo"):  # macOS, which starts loader processes without fork
+        return
+    for number in (signal.SIGINT, _REQUEUE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    """End at the parent's SIGTERM, as torch has it where a loader process does not end by itself."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
+
+
+os.register_at_fork(after_in_child=_leave_signals)

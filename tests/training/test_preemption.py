@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -73,6 +74,28 @@ def test_told_to_stop_it_ends_with_the_step_and_goes_on_bit_for_bit(uninterrupte
     assert same(tmp_path, uninterrupted)
     assert losses(tmp_path / "t") == losses(uninterrupted / "t")
     assert table(tmp_path / "t", "validation") == table(uninterrupted / "t", "validation")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_loader_processes_outlive_a_signal_to_the_whole_job(make_cfg, tmp_path, monkeypatch, number):
+    """As a terminal and SLURM send it; the step that is to be finished needs one more batch of theirs."""
+    reached = []
+
+    def training_step(self, batch, batch_idx):
+        if self.trainer.global_step == 1 and not reached:
+            reached.extend(p.pid for p in multiprocessing.active_children())
+            everyone = map(str, (*reached, os.getpid()))
+            subprocess.run(["kill", f"-{number.value}", *everyone], check=True)  # from without, as it comes
+            time.sleep(0.5)
+        return PLAIN_STEP(self, batch, batch_idx)
+
+    monkeypatch.setattr(DeSTAModel, "training_step", training_step)
+    more = ("trainer.accumulate_grad_batches=2", "data.train_ds.num_workers=1", "data.train_ds.batch_size=1")
+    with pytest.raises(PreemptedError, match=f"{number.name} at step 2; a checkpoint is written"):
+        run(make_cfg(tmp_path, "trainer.max_steps=6", *more))
+    assert reached
+    time.sleep(0.5)
+    assert not multiprocessing.active_children(), "they end with the training"
 
 
 def test_ctrl_c_saves_and_twice_ends_at_once(make_cfg, tmp_path, told, monkeypatch):
