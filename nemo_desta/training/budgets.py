@@ -33,6 +33,8 @@ __all__ = ["SCHEMA", "Bucket", "largest", "run"]
 SCHEMA = TrainConfig
 _LOG = logging.getLogger(__name__)
 _GB = 1e9
+_KEPT = 1.1
+"""What allocators keep beside what is in use; measured: 0.9 to 1.14 with small models on a CPU."""
 _SECOND_OF_SILENCE = np.zeros(16000, dtype=np.float32)  # the encoder pads every clip to 30 s
 
 
@@ -190,7 +192,8 @@ class _Bench:
     def estimate(self, clips: int, example: _Example, count: int) -> float:
         """Bytes of a step over `count` such examples."""
         tokens = example.tokens if self.packed else len(example.members) * example.longest
-        return self.loaded + self.memory.peak(clips, count * tokens, count * example.targets) - self.memory.fixed
+        step = self.memory.peak(clips, count * tokens, count * example.targets) - self.memory.fixed
+        return self.loaded + _KEPT * step
 
     def step(self, example: _Example, count: int) -> float:
         """Bytes of a step over `count` copies of an example, each with clips of its own; infinity where memory runs out."""
