@@ -9,6 +9,7 @@ __all__ = [
     "ConfigError",
     "DeSTAError",
     "EngineDiedError",
+    "EvaluationError",
     "ModelFetchError",
     "PreemptedError",
     "RecordError",
@@ -54,6 +55,10 @@ class ModelFetchError(DeSTAError, OSError):
 
 class SelfGenError(DeSTAError, RuntimeError):
     """Self-generation cannot start, continue, or finish."""
+
+
+class EvaluationError(DeSTAError, ValueError):
+    """Questions, answers, or verdicts of a benchmark cannot be used."""
 
 
 class TrainingError(DeSTAError, RuntimeError):
