@@ -42,7 +42,9 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             value = json.loads(line)
         except (ValueError, RecursionError) as err:
             cut = number == len(lines)  # no newline after it
-            told = "the last line is cut off; remove it, or let the run that wrote it finish" if cut else "mend the line"
+            told = (
+                "the last line is cut off; remove it, or let the run that wrote it finish" if cut else "mend the line"
+            )
             raise EvaluationError(f"{where}: is no JSON ({err}); {told}.") from err
         if not isinstance(value, dict):
             raise EvaluationError(f"{where}: must be a JSON object, it is {_short(value)}.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nemo_desta.bootstrap import NUM_RESAMPLES
 from nemo_desta.errors import EvaluationError
 from nemo_desta.evaluation.statistics import Interval, bootstrap_interval, wilson_interval
 from nemo_desta.files import write_json
@@ -17,6 +18,7 @@ __all__ = [
     "ItemScore",
     "Metric",
     "Scores",
+    "bootstrap_metric",
     "by_groups",
     "mean_metric",
     "metric",
@@ -139,6 +141,25 @@ def mean_metric(
     else:
         interval = bootstrap_interval(lambda w: w @ array / w.sum(axis=1), len(array), seed)
     return metric(name, interval, len(array), group, scale, **rest)
+
+
+def bootstrap_metric(
+    name: str, strata: Sequence[Sequence[float]], group: str = ALL, scale: float = 100.0, seed: int = 0, **rest: Any
+) -> Metric:
+    """The mean of the means of strata (tracks, sets), each resampled within itself; NaN where one is empty.
+
+    Args:
+        strata: the values of each stratum's items.
+    """
+    n = sum(map(len, strata))
+    if not strata or not all(map(len, strata)):
+        return metric(name, Interval(np.nan, np.nan, np.nan), n, group, scale, **rest)
+    means = [np.asarray(values, dtype=float) for values in strata]
+    rng = np.random.default_rng(seed)
+    drawn = np.mean([rng.choice(v, (NUM_RESAMPLES, len(v))).mean(axis=1) for v in means], axis=0)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    value = float(np.mean([v.mean() for v in means]))
+    return metric(name, Interval(value, float(low), float(high)), n, group, scale, **rest)
 
 
 def by_groups(

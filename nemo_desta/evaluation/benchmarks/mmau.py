@@ -125,12 +125,18 @@ class Mmau:
 def _item(entry: Mapping[str, Any], where: str) -> Item:
     lacking = [k for k in _QUESTION if k not in entry]
     if lacking:
-        raise EvaluationError(f"{where}: lacks {', '.join(lacking)}; an item of MMAU has {', '.join(_QUESTION)}, answer.")
+        raise EvaluationError(
+            f"{where}: lacks {', '.join(lacking)}; an item of MMAU has {', '.join(_QUESTION)}, answer."
+        )
     if not isinstance(entry["choices"], list) or not all(isinstance(c, str) for c in entry["choices"]):
-        raise EvaluationError(f"{where} (id {entry['id']}): choices must be a list of texts, it is {entry['choices']!r}.")
+        raise EvaluationError(
+            f"{where} (id {entry['id']}): choices must be a list of texts, it is {entry['choices']!r}."
+        )
     audio = str(entry["audio_id"]).removeprefix("./")
     fields = {k: entry[k] for k in _FACTS if k in entry}
-    return Item(str(entry["id"]), (audio,), entry["question"], str(entry["task"]), str(entry.get("split", "")), None, fields)
+    return Item(
+        str(entry["id"]), (audio,), entry["question"], str(entry["task"]), str(entry.get("split", "")), None, fields
+    )
 
 
 def _version(items: Sequence[Item]) -> tuple[str | None, tuple[str, ...]]:
@@ -181,7 +187,11 @@ def _score(answer: Answer) -> ItemScore:
     choices, gold = fields["choices"], fields["answer"]
     groups = {k: str(fields[k]) for k in _GROUPS if fields.get(k) is not None}
     chance = sum(matches(gold, c, choices) for c in choices) / len(choices) if choices else None
-    detail: dict[str, Any] = {"instruction": fields.get("question", ""), "choices": choices, "audios": [fields["audio_id"]]}
+    detail: dict[str, Any] = {
+        "instruction": fields.get("question", ""),
+        "choices": choices,
+        "audios": [fields["audio_id"]],
+    }
     if response is None:
         outcome = "failed" if answer.error and "no answer" not in answer.error else "missing"
         return ItemScore(answer.id, 0.0, outcome, groups, answer.subset, None, gold, chance, detail)

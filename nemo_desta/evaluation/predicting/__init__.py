@@ -1,0 +1,1 @@
+"""From the questions of a benchmark to predictions.jsonl."""
