@@ -245,4 +245,6 @@ def _build_value(hint: Any, value: Any) -> Any:
     args = get_args(hint)
     if get_origin(hint) is list and isinstance(value, list) and _dataclass_in(args[0]):
         return [_build_value(args[0], item) for item in value]
+    if get_origin(hint) is dict and isinstance(value, Mapping) and _dataclass_in(args[1]):
+        return {key: _build_value(args[1], item) for key, item in value.items()}
     return value

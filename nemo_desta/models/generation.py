@@ -13,7 +13,7 @@ from nemo_desta.record import AUDIO_LOCATOR, Message, parse_messages
 if TYPE_CHECKING:
     from nemo_desta.models.desta import DeSTAModel
 
-__all__ = ["generate", "transcribe", "wrap_audio"]
+__all__ = ["generate", "transcribe", "transcriber_of", "wrap_audio"]
 
 START, END = "<start_audio>", "<end_audio>"
 
@@ -41,7 +41,7 @@ def transcribe(
     texts = {}
     for name, where in sorted(missing.items()):
         audio = load_clip(audio_root, name, where)
-        texts[name] = _transcriber(model)(audio)
+        texts[name] = transcriber_of(model)(audio)
 
     def fill(message: Message) -> Message:
         return replace(
@@ -51,7 +51,8 @@ def transcribe(
     return [tuple(fill(m) for m in c) for c in conversations]
 
 
-def _transcriber(model: "DeSTAModel") -> Transcriber:
+def transcriber_of(model: "DeSTAModel") -> Transcriber:
+    """The model's transcriber, made when first asked; it shares the model's encoder."""
     if "transcriber" not in model.__dict__:  # not a submodule: it is in no checkpoint and no parameter group
         object.__setattr__(model, "transcriber", Transcriber(model.config.encoder, model.perception.encoder.whisper))
     return model.__dict__["transcriber"]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from nemo_desta.audio import MAX_DURATION, load_audio
+from nemo_desta.audio import MAX_DURATION, OVERHANG, load_audio
 from nemo_desta.errors import AudioError, DeSTAError
 from nemo_desta.record import resolve_audio
 
@@ -28,16 +29,19 @@ class ClipStore:
         work: gets the pieces of long clips, and the transcripts.
         long_audio: what becomes of clips beyond the window: "cut" keeps its head, as the official code; "split" makes
             several clips of it, heard one after another; "error" fails the item.
+        transcriber: name of the Whisper whose transcripts are kept here.
 
     Attributes:
         long_clips: names of the clips that were beyond the window.
     """
 
-    def __init__(self, root: Path, work: Path, long_audio: LongAudio = "cut") -> None:
+    def __init__(self, root: Path, work: Path, long_audio: LongAudio = "cut", transcriber: str = "") -> None:
         self.root, self.work, self.long_audio = root, work, long_audio
         self.long_clips: set[str] = set()
         self._pieces: dict[str, tuple[str, ...]] = {}
-        self._transcripts = _Transcripts(work / "transcripts.jsonl")
+        self._transcripts = _Transcripts(
+            work / f"transcripts-{re.sub('[^A-Za-z0-9.]+', '-', transcriber).strip('-') or 'given'}.jsonl"
+        )
 
     def pieces(self, audio: str) -> tuple[str, ...]:
         """Paths of what the model hears for a clip: the file itself, or its pieces.
@@ -72,7 +76,7 @@ class ClipStore:
         if not path.is_file():
             raise AudioError(f"{path}: no such file; fetch the benchmark's audio.")
         duration = _duration(path)
-        if duration is None or duration <= MAX_DURATION + 0.5 or self.long_audio == "error":
+        if duration is None or duration < MAX_DURATION + OVERHANG or self.long_audio == "error":
             yield str(path)
             return
         self.long_clips.add(audio)
