@@ -76,13 +76,15 @@ def prepare(arguments: tuple[str, ...]) -> None:
     commands.main(args=["prepare", *arguments], prog_name="nemo-desta", standalone_mode=False)
 
 
-def _config_verb(name: str, module: str, default_config: str, help_text: str) -> None:
-    """Add a verb that composes a YAML and hands it to `run(cfg)` of `module`.
+def _config_verb(
+    name: str, module: str, default_config: str, help_text: str, group: click.Group = console, function: str = "run"
+) -> None:
+    """Add a verb that composes a YAML and hands it to `function(cfg)` of `module`.
 
     The dataclass `SCHEMA` of that module, if it has one, says which keys there are.
     """
 
-    @console.command(
+    @group.command(
         name, help=help_text, short_help=help_text, epilog="Overrides are in Hydra's grammar: trainer.max_steps=10"
     )
     @click.option("--config-name", default=default_config, show_default=True, help="Name, or path, of a YAML.")
@@ -93,7 +95,7 @@ def _config_verb(name: str, module: str, default_config: str, help_text: str) ->
         if only_print:
             print_config(load_config(config_name, overrides, config_path))
             return
-        run = _function(module, "run")
+        run = _function(module, function)
         schema = getattr(import_module(module), "SCHEMA", None)
         run(load_config(config_name, overrides, config_path, schema, _nemo_problems if schema else None))
 
@@ -178,6 +180,79 @@ def prompts_stats(pools: tuple[str, ...], json_file: str | None) -> None:
 def prompts_import(records: str, output: str, **options: Any) -> None:
     """Make the pool OUTPUT (YAML) of the distinct prompts of RECORDS, a DeSTA-format JSONL."""
     _function("nemo_desta.selfgen.commands", "prompts_import")(records, output, **options)
+
+
+@console.group(
+    "eval", context_settings={"help_option_names": ["-h", "--help"]}, short_help="Benchmarks by their official rules."
+)
+def evaluate() -> None:
+    """MMAU, SAKURA, Speech-IFEval, VoiceBench and Dynamic-SUPERB by their official rules: docs/evaluation.md.
+
+    `run` does all of `predict`, `score` and `report`; `score` takes files that others made, too.
+    """
+
+
+_EVAL = ("nemo_desta.evaluation.run", "desta_eval")
+_config_verb("run", *_EVAL, "Take a model through benchmarks: predict, score, report.", evaluate)
+_config_verb("predict", *_EVAL, "Let predictors answer the questions; nothing is scored.", evaluate, "predict_only")
+_BENCHMARK = click.argument("benchmark")
+
+
+@evaluate.command("prepare", short_help="What to download; or check a download.")
+@_BENCHMARK
+@click.argument("source", required=False, type=click.Path())
+@click.argument("output", required=False, type=click.Path(file_okay=False))
+@click.option("--subset", "subsets", multiple=True, help="Only this one; may be repeated.")
+def eval_prepare(benchmark: str, source: str | None, output: str | None, subsets: tuple[str, ...]) -> None:
+    """Say what to download for BENCHMARK; with SOURCE, check it; with OUTPUT, write its questions (and packed audio) there.
+
+    BENCHMARK: mmau, sakura, speech_ifeval, voicebench, dynamic_superb.
+    """
+    _function("nemo_desta.evaluation.commands", "prepare_command")(benchmark, source, output, subsets)
+
+
+@evaluate.command("score", short_help="Score answers: ours, or files that others made.")
+@_BENCHMARK
+@click.argument("path", type=click.Path())
+@click.option("--rule", help="How to score; `eval rules BENCHMARK` lists them. [default: the first]")
+@click.option("--judge", help="Who judges: openai:MODEL[@BASE_URL], local:MODEL, replay:FILE.")
+@click.option("--data", type=click.Path(), help="The questions (download or prepared), to find what is missing.")
+@click.option("--protocol", type=click.Path(), help="Clone of the benchmark's repository, for its judge's prompts.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="A setting of this benchmark's scorer.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write scores.json here.")
+@click.option(
+    "--judge-cache", type=click.Path(dir_okay=False), help="File of the judge's replies. [default: beside PATH]"
+)
+@click.option("--max-judge-failed", default=0, show_default=True, help="Replies of the judge that may be lacking.")
+def eval_score(benchmark: str, path: str, **options: Any) -> None:
+    """Score PATH, a file or a folder of answers to BENCHMARK: our predictions, or what the benchmark's own code writes."""
+    _function("nemo_desta.evaluation.commands", "score_command")(benchmark, path, **options)
+
+
+@evaluate.command("rules", short_help="The rules of a benchmark.")
+@_BENCHMARK
+def eval_rules(benchmark: str) -> None:
+    """List the rules of BENCHMARK and how they differ."""
+    _function("nemo_desta.evaluation.commands", "rules_command")(benchmark)
+
+
+@evaluate.command("report", short_help="One page of scores, beside published ones.")
+@click.argument("scores", nargs=-1, required=True, type=click.Path(exists=True))
+@click.option("--output", default="report.html", show_default=True, type=click.Path(dir_okay=False), help="The page.")
+@click.option("--audio-root", type=click.Path(file_okay=False), help="Folder of the benchmark's data, for the players.")
+def eval_report(scores: tuple[str, ...], output: str, audio_root: str | None) -> None:
+    """Write one HTML page, and a Markdown table beside it, of SCORES: scores.json files or folders of them."""
+    _function("nemo_desta.evaluation.commands", "report_command")(scores, output, audio_root)
+
+
+@evaluate.command("compare", short_help="Is one run better than another?")
+@click.argument("first", type=click.Path(exists=True, dir_okay=False))
+@click.argument("second", type=click.Path(exists=True, dir_okay=False))
+@click.option("--allow-partial", is_flag=True, help="Compare the items that both have, and say how many have not.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the comparison here, too.")
+def eval_compare(first: str, second: str, allow_partial: bool, json_file: str | None) -> None:
+    """Paired comparison of two scores.json: FIRST minus SECOND, with interval and p-value."""
+    _function("nemo_desta.evaluation.commands", "compare_command")(first, second, allow_partial, json_file)
 
 
 @console.command(short_help="Ask questions about recordings.")

@@ -27,6 +27,7 @@ class Rule:
         version: of what it imitates, repository and commit; the package's own version for a rule of ours.
         official: whether the benchmark's authors' code would print this figure on the same answers.
         judge: the model whose verdicts the authors publish; None where the rule asks no judge.
+        needs_judge: whether nothing at all can be scored without verdicts.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Rule:
     version: str
     official: bool = True
     judge: str | None = None
+    needs_judge: bool = False
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,8 @@ class EvalConfig:
     """Who `endpoint` is."""
     judge: dict[str, Any] | None = None
     """Who judges; null: rules that need a judge are not scored. See docs/evaluation.md."""
-    forgetting: bool = True
-    """Compare the model without audio and its untouched backbone on the questions' text."""
+    forgetting: int = 20
+    """Questions of each benchmark that the model without audio and its untouched backbone are compared on; 0: none."""
 
     def check(self) -> None:
         """Refuse names that do not exist and an evaluation of nothing.
@@ -110,5 +110,5 @@ class EvalConfig:
             raise ConfigError(
                 f"no benchmark has data; give a download as {example} (nemo-desta eval prepare tells where from)."
             )
-        if self.batch_size < 1 or self.max_failed < 0:
-            raise ConfigError("batch_size must be at least 1 and max_failed at least 0.")
+        if self.batch_size < 1 or self.max_failed < 0 or self.forgetting < 0:
+            raise ConfigError("batch_size must be at least 1, max_failed and forgetting at least 0.")

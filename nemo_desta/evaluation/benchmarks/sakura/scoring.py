@@ -25,6 +25,7 @@ RULES = (
         "an LLM judge is shown question, gold answer and response; 'correct' counts, all else is wrong (llm_judge.py, calculate_acc.py)",
         "ckyang1124/SAKURA a1fdb14",
         judge="gpt-4o-2024-11-20",
+        needs_judge=True,
     ),
     Rule(
         "choice-match",
