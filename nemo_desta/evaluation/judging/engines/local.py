@@ -66,7 +66,7 @@ class LocalEngine:
             return HFBackend(self.model, self.device, self.dtype)
         except DeSTAError:
             raise
-        except (OSError, ValueError, RuntimeError) as err:
+        except (OSError, ValueError, RuntimeError, AssertionError) as err:  # torch asserts that it was built with CUDA
             raise ConfigError(
                 f"the judge {self.model!r} cannot be loaded on {self.device} ({err}); give a folder, a hub id that is in "
                 "the cache, or a pypi: name, and a device that is there."
