@@ -32,6 +32,11 @@ def yes(body: dict, *texts: str | None, usage: dict | None = None) -> Response:
     return Response(200, {"id": "x", "model": "served-model", "choices": choices, "usage": usage})
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # of connections that come at once; the default of 5 loses some on a busy machine
+
+
 class Server:
     """What came in, in order: bodies, headers, times, paths."""
 
@@ -91,8 +96,7 @@ def serve(behave: Callable[[dict, int], Response] = lambda body, _: yes(body)):
         def log_message(self, *args: object) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
+    http = _Http(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{http.server_port}/v1"
     threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:

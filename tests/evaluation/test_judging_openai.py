@@ -160,7 +160,7 @@ def test_a_spent_quota_ends_the_run_at_once(tmp_path):
         Response(200, {"choices": [{"index": 0, "message": {"content": 7}}]}),
         Response(200, {"choices": "abc"}),
         Response(hang_up=True),
-        Response(200, {}, delay=0.4),
+        Response(200, {}, delay=1.2),
     ],
     ids=lambda r: f"{r.status}-{str(r.body)[:24]}{'-hang-up' * r.hang_up}{'-late' * bool(r.delay)}",
 )
@@ -170,7 +170,7 @@ def test_passing_trouble_is_tried_again_and_lasting_trouble_fails_its_prompt_alo
         return trouble if bad else yes(body)
 
     with serve(behave) as server:
-        one = judge(server.url, tmp_path, timeout=0.2, max_retries=1)
+        one = judge(server.url, tmp_path, timeout=0.7 if trouble.delay else 30.0, max_retries=1)
         never, later, good = one.ask([prompt("never"), prompt("later"), prompt("good")])
     assert never.texts == () and "tried 2 times" in never.error
     assert later.texts == ("echo later #0",) and good.error is None
@@ -242,6 +242,17 @@ def test_a_prompt_that_is_refused_fails_alone_and_is_not_tried_again(tmp_path):
     assert replies[0].error is None and replies[2].error is None and len(server.bodies) == 3
 
 
+def test_prompts_that_are_always_refused_do_not_bar_the_way_to_a_score(tmp_path):
+    def behave(body, _):
+        return yes(body) if body["messages"][-1]["content"] == "q70" else Response(400, {"error": "content filter"})
+
+    with serve(behave) as server:
+        for kept in (0, 1):
+            one = judge(server.url, tmp_path)
+            assert sum(r.error is not None for r in one.ask(prompts(71))) == 70
+            assert (one.describe()["failed"], one.describe()["from_cache"]) == (70, kept)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refused_key_or_an_unknown_model_ends_the_run_at_once(tmp_path, status):
     with (
@@ -275,8 +286,10 @@ def test_a_server_that_dies_midway_ends_the_run_and_the_next_one_asks_only_the_r
         dead["now"] = False
         before = len(server.bodies)
         replies = judge(server.url, tmp_path, max_retries=0).ask(prompts(200))
-    assert len(server.bodies) - before == 180 and all(r.error is None for r in replies)
+    assert [r.error for r in replies if r.error is not None] == []
+    assert len(server.bodies) - before == 180
     assert "run the same command again" in str(caught.value)
+    assert f"replay:{tmp_path / 'r.jsonl'}" in str(caught.value)
 
 
 @pytest.mark.parametrize(("limit", "sent"), [({"max_calls": 7}, 7), ({"max_total_tokens": 65}, 7)], ids=str)

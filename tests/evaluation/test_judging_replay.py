@@ -80,7 +80,7 @@ def test_what_a_recording_states_must_fit_the_question(tmp_path, stated, fits):
 
 def test_too_few_replies_are_told_apart_from_none(tmp_path):
     judge = ReplayJudge(write_jsonl(tmp_path / "r.jsonl", [{"messages": OPENAI_FORM, "texts": ["Yes"]}]))
-    assert judge.ask([prompt(n=3)])[0].error.endswith("r.jsonl:1: 1 replies are recorded, 3 are asked for")
+    assert judge.ask([prompt(n=3)])[0].error == ("r.jsonl:1: 1 replies are recorded, 3 are asked for")
 
 
 def test_replies_of_several_models_must_be_told_apart(tmp_path):

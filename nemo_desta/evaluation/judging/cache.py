@@ -211,7 +211,8 @@ class CachedJudge:
             except EvaluationError as err:
                 raise EvaluationError(
                     f"{err} {kept} of {len(keys)} replies came in this run, {len(self.replies)} are kept in "
-                    f"{self.replies.path}; run the same command again and it asks only for the rest."
+                    f"{self.replies.path}; run the same command again and it asks only for the rest (or score with what "
+                    f"is there: --judge replay:{self.replies.path})."
                 ) from err.__cause__
             finally:
                 self.replies.sync()

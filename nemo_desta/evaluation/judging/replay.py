@@ -73,7 +73,9 @@ class ReplayJudge:
                 return Reply(found.texts)
         few = list(self._candidates(prompt))
         if few:
-            return Reply(error=f"{few[0].where}: {len(few[0].texts)} replies are recorded, {prompt.n} are asked for")
+            return Reply(
+                error=f"{Path(few[0].where).name}: {len(few[0].texts)} replies are recorded, {prompt.n} are asked for"
+            )
         return Reply(error=NO_REPLY)
 
     def _candidates(self, prompt: JudgePrompt) -> Iterator[Recorded]:

@@ -20,7 +20,7 @@ from nemo_desta.evaluation.judging.recorded import Raw
 
 __all__ = ["OpenAIEngine"]
 
-_IN_A_ROW = 25  # prompts without a reply, none between with one: the endpoint is gone, or refuses everything
+_IN_A_ROW = 25  # prompts in trouble, none between with a reply: the endpoint is gone
 _SPENT_QUOTA = "insufficient_quota"
 
 
@@ -114,13 +114,13 @@ class OpenAIEngine:
             except StoppedError:
                 return
             else:
-                run.succeeded, run.in_a_row = True, 0
+                run.in_a_row = 0
             run.keep(number, raw)
 
     def _count_failure(self, run: Run, err: _NoReplyError) -> None:
-        """Stop the run where the endpoint is gone, or has refused everything so far."""
-        run.in_a_row += 1
-        if run.in_a_row >= _IN_A_ROW and (err.trouble or not run.succeeded):
+        """Stop the run where the endpoint seems to be gone; prompts that it refuses say nothing of that."""
+        run.in_a_row += err.trouble
+        if err.trouble and run.in_a_row >= _IN_A_ROW:
             run.stop(f"{self.address.shown}: {run.in_a_row} prompts in a row had no reply, the last: {err}.")
 
     async def _replies(self, client: AsyncOpenAI, run: Run, prompt: JudgePrompt) -> Raw:

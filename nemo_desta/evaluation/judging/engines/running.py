@@ -26,15 +26,14 @@ class Run:
         keep: takes what comes back.
         queue: numbers of the prompts that nobody has begun.
         error: why the run is over before its end.
-        succeeded: whether any prompt had a reply.
-        in_a_row: prompts without a reply since the last one that had one.
+        in_a_row: prompts in trouble since the last one that had a reply.
+        resume_at: nobody sends before this time.
         stopped: set when the run is over.
     """
 
     prompts: Sequence[JudgePrompt]
     keep: Keep
     error: str | None = None
-    succeeded: bool = False
     in_a_row: int = 0
     resume_at: float = 0.0
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
