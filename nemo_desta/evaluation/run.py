@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from nemo_desta.errors import ConfigError
 from nemo_desta.evaluation.benchmarks import get_benchmark, get_rule
 from nemo_desta.evaluation.forgetting import Forgetting, forgetting
@@ -105,7 +107,7 @@ class Evaluation:
         data = {name: q.data for name, q in self.questions.items()}
         write_markdown(scored, self.folder / "report.md")
         report = write_report(scored, self.folder / "report.html", data=data)
-        _log.info("report: %s", report)
+        click.echo(f"\nreport: {report}")
         return report
 
     def _check_judges(self) -> None:
@@ -141,7 +143,7 @@ class Evaluation:
             section, benchmark = self.config.benchmarks[name], get_benchmark(name)
             work = self.folder / name / "work"
             data = load_data(benchmark, Path(section.data or ""), work, section.subsets)
-            _log.info("%s", summary(benchmark, data))
+            click.echo(summary(benchmark, data))
             templates = Templates(section.prompts)
             templates.check_kinds(sorted({i.kind for i in data.items}))
             encoder = self.local.encoder if {"desta", "cascade"} & set(self.config.predictors) else ""
@@ -159,7 +161,7 @@ class Evaluation:
         notes = [*scores.notes, *self._own_notes(section, questions)]
         path = predictions.parent / "scores.json"
         write_scores(path, replace(scores, notes=tuple(notes)))
-        _log.info("%s\n%s", predictions.parent.name, table(scores))
+        click.echo(f"\n{predictions.parent.name}: {table(scores)}")
         return path
 
     def _own_notes(self, section: BenchmarkConfig, questions: Questions) -> Iterator[str]:

@@ -52,6 +52,8 @@ ANIMALS = {"a": "cat", "b": "dog", "c": "sea lion", "d": "lion"}
         pytest.param("a sea lion", "c", id="the longer option only"),
         pytest.param("a lion and a sea lion", "cd", id="both, each by itself"),
         pytest.param("(a) or (b)", "ab", id="two letters"),
+        pytest.param("(c) dog", "bc", id="a letter and the words of another option"),
+        pytest.param("(b) dog, not a cat", "b", id="a letter whose words stand beside it, whatever else is said"),
         pytest.param("a hotdog", "", id="whole words only"),
         pytest.param("a bird", "", id="no option"),
         pytest.param("(e) bird", "", id="a letter that is no option"),
@@ -139,7 +141,12 @@ def test_unreadable_verdicts_count_as_not_correct_and_failed_ones_are_told_apart
 
 def test_multi_given_single_looks_at_clips_whose_single_question_is_right(tmp_path: Path) -> None:
     clone = make_clone(tmp_path, {"Animal": ROWS["Animal"]})
-    said = {"Animal/single/dog": "dog", "Animal/multi/dog": "bark", "Animal/single/cat": "dog", "Animal/multi/cat": "meow"}
+    said = {
+        "Animal/single/dog": "dog",
+        "Animal/multi/dog": "bark",
+        "Animal/single/cat": "dog",
+        "Animal/multi/cat": "meow",
+    }
     data = BENCHMARK.load(clone, clone)
     answers = [Answer(i.id, said[i.id], i.fields, i.subset) for i in data.items]
     scores = BENCHMARK.score(answers, Context(get_rule(BENCHMARK, "choice-match")))
@@ -162,7 +169,13 @@ def result_file(path: Path, track: str, kind: str, judged: bool = False) -> Path
         question, label = (row[2], row[3]) if kind == "single" else (row[4], row[5])
         entry = {"instruction": question, "response": label, "label": label, "extra": 1}
         if judged:
-            entry = {"instruction": question, "model_response": label, "label": label, "Explanation": "x", "Judgement": "Correct "}
+            entry = {
+                "instruction": question,
+                "model_response": label,
+                "label": label,
+                "Explanation": "x",
+                "Judgement": "Correct ",
+            }
         results[f"data/{track}/audio/{row[0]}"] = entry
     head = {"judge_model": "other", "temperature": 0.0} if judged else {"attribute": track, "type": kind}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from nemo_desta.audio import MAX_DURATION, OVERHANG, load_audio
-from nemo_desta.errors import AudioError, DeSTAError
+from nemo_desta.errors import AudioError, RecordError
 from nemo_desta.record import resolve_audio
 
 __all__ = ["ClipStore", "LongAudio"]
@@ -63,7 +63,7 @@ class ClipStore:
                 for piece in self.pieces(audio):
                     if piece not in self._transcripts:
                         self._transcripts.add(piece, transcribe(load_audio(Path(piece))))
-            except DeSTAError:
+            except (AudioError, RecordError):
                 _log.debug("no transcript of %s", audio, exc_info=True)
             progress(1)
 

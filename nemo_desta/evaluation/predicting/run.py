@@ -168,6 +168,8 @@ def _asked(questions: Questions, predictor: str, item: Item) -> Asked:
     pieces = [(audio, piece) for audio in item.audios for piece in clips.pieces(audio)]
     texts = [clips.transcript(piece) for _, piece in pieces]
     if predictor == "cascade":
+        if None in texts:
+            raise EvaluationError("there is no transcript of its audio.")
         return Asked(item, templates.read(item, "\n".join(t.strip() for t in texts if t)))
     refs = [AudioRef(_shown(audio, piece, clips), text) for (audio, piece), text in zip(pieces, texts, strict=True)]
     return Asked(item, _heard(templates, item, refs, predictor), tuple(piece for _, piece in pieces))

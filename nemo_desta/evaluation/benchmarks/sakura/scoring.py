@@ -64,16 +64,18 @@ def options(instruction: str) -> dict[str, str]:
 
 
 def chosen(response: str, choices: dict[str, str]) -> set[str]:
-    """Letters of the options that a response names: by "(b)", by a letter that stands alone or opens it ("b", "B. dog"), or by
-    the option's whole words.
+    """Letters of the options that a response names: by "(b)", by a letter that stands alone or opens it ("b", "B. dog"), else by
+    the option's whole words; where letter and words disagree ("(c) dog" of "(b) dog"), both.
 
-    An option whose words lie within a longer option that is named too ("male" in "female" does not: whole words; "a" in
-    "a b") counts only where it stands by itself.
+    Of an option whose words lie within another that is named ("lion" in "sea lion"), only what stands by itself counts.
     """
     letters = {next(filter(None, m.groups())).lower() for m in _LETTER.finditer(response)} & set(choices)
-    if letters:
-        return letters
-    text, found = response.lower(), set()
+    words = _by_words(response.lower(), choices)
+    return letters | words if not letters & words else letters
+
+
+def _by_words(text: str, choices: dict[str, str]) -> set[str]:
+    found = set()
     for letter, words in sorted(choices.items(), key=lambda c: -len(c[1])):
         pattern = rf"(?<!\w){re.escape(words.lower())}(?!\w)"
         if words and re.search(pattern, text):
@@ -109,8 +111,7 @@ def score(answers: Sequence[Answer], context: Context) -> Scores:
 
 _RULE_NOTES = {
     "judge": "All questions are in the denominator; a verdict that cannot be read counts as not correct, as officially.",
-    "choice-match": "Not the official figure: options are read out of the response by rule, no judge was asked. An answer that names "
-    "no option, or several, counts as wrong.",
+    "choice-match": "An answer that names no option, or several, is unparsed and counts as wrong.",
 }
 
 
