@@ -141,6 +141,15 @@ def test_without_a_judge_the_other_sets_are_scored():
     assert [m.name for m in scores.metrics[:10]] == ["overall", *NINE]
 
 
+def test_without_a_judge_a_missing_answer_does_not_stand_for_its_set():
+    rows = [answer(str(i), "sd-qa", r, reference="g", split="usa") for i, r in enumerate(["x", None])]
+    scores = score([answer("0", "wildvoice", "x"), answer("1", "wildvoice", None), *rows])
+    assert np.isnan(value(scores, "wildvoice"))
+    assert np.isnan(value(scores, "gpt"))
+    assert scores.find("gpt", "region=usa") is None
+    assert (scores.counts["unjudged"], scores.counts["missing"]) == (2, 2)
+
+
 def test_the_judge_is_asked_as_published_and_only_for_what_has_no_verdict():
     judge = Judge(" 4 ", "5", "3")
     scores = score([answer("0", "wildvoice", "{prompt}"), answer("1", "wildvoice", "y", ["1"])], judge, protocol=TEXTS)
@@ -331,6 +340,13 @@ def test_an_unknown_set_and_a_missing_column_are_named():
         score([answer("0", "sd-qa", "x")])
     with pytest.raises(EvaluationError, match="ids are there twice"):
         score([answer("0", "advbench", "x")] * 2)
+
+
+def test_columns_of_another_type_are_named():
+    with pytest.raises(EvaluationError, match="'reference' must be text, it is 3"):
+        score([answer("0", "openbookqa", "x", reference=3)])
+    with pytest.raises(EvaluationError, match="instruction_id_list and kwargs must be lists"):
+        score([answer("0", "ifeval", "x", key=1, instruction_id_list="a", kwargs=[{}])])
 
 
 def test_scores_of_a_file_that_are_no_texts_are_refused():

@@ -69,8 +69,13 @@ def _completeness(items: Items) -> str:
     return "; ".join(said)
 
 
+def _no_verdicts(items: Items) -> bool:
+    """Whether a judge is wanted and none has said a word: what is missing would then stand for all."""
+    return any(i.outcome in ("unjudged", "judge_failed") for i in items) and not any("judge" in i.detail for i in items)
+
+
 def _open(name: str, group: str, items: Items) -> Metric:
-    rated = [i.detail["ratings"] for i in items if i.detail.get("ratings")]
+    rated = [i.detail["ratings"] for i in items if i.detail.get("ratings") and not _no_verdicts(items)]
     note = "" if rated else "not scored: no verdicts of a judge"
     sums, counts = [sum(r) for r in rated], [len(r) for r in rated]
     return _ratio(name, sums, counts, group, unit="1-5", note=note)
@@ -125,23 +130,28 @@ def _shares(items: Items, level: str, kind: str) -> tuple[np.ndarray, np.ndarray
 
 def _spoken(name: str, group: str, items: Items) -> Metric:
     """sd-qa: mean of the two halves, of the regions' means where there are several."""
-    whole = [i for i in items if i.detail.get("gpt") is not None and i.detail.get("panda") is not None]
-    pairs = [(i, (i.detail["gpt"] + i.detail["panda"]) / 2) for i in whole]
-    lacking = [k for k, label in (("panda", "PEDANT was not given"), ("gpt", "no verdicts of a judge"))
-               if not any(i.detail.get(k) is not None for i in items) for k in [label]]  # fmt: skip
+    halves = [_known(items, key) for key in _LACKING]
+    lacking = [why for why, known in zip(_LACKING.values(), halves, strict=True) if not known]
     note = f"not scored: {', '.join(lacking)}" if lacking else _regions_note(items) if group == "all" else ""
-    return _by_region(name, pairs, group, note)
+    both = [n for n in range(len(items)) if all(n in known for known in halves)]
+    return _by_region(name, [(items[n], sum(known[n] for known in halves) / 2) for n in both], group, note)
+
+
+def _known(items: Items, key: str) -> dict[int, float]:
+    """Place in `items` -> its value in one half."""
+    if key == "gpt" and _no_verdicts(items):
+        return {}
+    return {n: i.detail[key] for n, i in enumerate(items) if i.detail.get(key) is not None}
 
 
 def _half(key: str) -> Callable[[str, Items], Metric]:
     def make(group: str, items: Items) -> Metric:
-        return _by_region(
-            key, [(i, i.detail[key]) for i in items if i.detail.get(key) is not None], group, _HALVES[key]
-        )
+        return _by_region(key, [(items[n], v) for n, v in _known(items, key).items()], group, _HALVES[key])
 
     return make
 
 
+_LACKING = {"panda": "PEDANT was not given", "gpt": "no verdicts of a judge"}
 _HALVES = {
     "gpt": "the judge's half of sd-qa, not sd-qa",
     "panda": "PEDANT's half of sd-qa, not sd-qa",
@@ -152,6 +162,8 @@ _HALVES = {
 def _by_region(name: str, pairs: Iterable[tuple[ItemScore, float]], group: str, note: str) -> Metric:
     """Mean of the regions' means; the same question in several accents is resampled as one."""
     pairs = list(pairs)
+    if len({_region(i) for i, _ in pairs}) == 1 and len({i.detail["instruction"] for i, _ in pairs}) == len(pairs):
+        return mean_metric(name, [value for _, value in pairs], group, note=note)
     sizes: dict[str, int] = {}
     for item, _ in pairs:
         sizes[_region(item)] = sizes.get(_region(item), 0) + 1
@@ -185,7 +197,9 @@ def _parts(name: str, items: Items) -> list[Metric]:
     main = _MAIN[rule]
     column = next((f.name for f in FIGURES if name in f.sets), name)
     keys = [SETS[name].group] if SETS[name].group else ["task"] if rule == "bbh" else []
-    made = [main(column, f"set={name}", items)] if rule == "open" else []
+    made = [
+        replace(m, note=m.note or _completeness(items)) for m in [main(column, f"set={name}", items)] if rule == "open"
+    ]
     made += by_groups(items, keys, lambda group, members: main(column, group, members))
     if rule in ("mcq", "bbh"):
         made.append(_without_credit(name, items))
@@ -194,9 +208,11 @@ def _parts(name: str, items: Items) -> list[Metric]:
             made += [_half(key)("all", items), *by_groups(items, keys, _half(key))]
     if rule == "ifeval":
         made += [_share(items, level, kind) for kind in ("strict", "loose") for level in ("prompt", "instruction")]
-    return made
+    return [m for m in made if m.n or m.group == "all"]
 
 
 def _share(items: Items, level: str, kind: str) -> Metric:
     above, below = _shares(items, level, kind)
+    if level == "prompt":
+        return mean_metric(f"ifeval_{kind}_{level}", above.tolist())
     return _ratio(f"ifeval_{kind}_{level}", above, below, "all", scale=100.0)

@@ -50,9 +50,13 @@ def follow(fields: Mapping[str, Any], response: str, where: str) -> Followed:
     Arguments of an instruction that are None, 0, False or "" are dropped, as officially: the checker takes its default.
 
     Raises:
-        EvaluationError: instructions and arguments are not as many.
+        EvaluationError: instructions and arguments are no lists, or not as many.
     """
     names, arguments = fields["instruction_id_list"], fields["kwargs"]
+    if not isinstance(names, list | tuple) or not isinstance(arguments, list | tuple):
+        raise EvaluationError(
+            f"{where}: instruction_id_list and kwargs must be lists, they are {names!r} and {arguments!r}."
+        )
     if not names or len(names) != len(arguments):
         raise EvaluationError(
             f"{where}: {len(names)} instructions and {len(arguments)} sets of arguments; as many are needed, one at least."

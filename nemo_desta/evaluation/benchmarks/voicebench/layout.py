@@ -41,7 +41,7 @@ def load(source: Path, work: Path, subsets: Sequence[str] = ()) -> Data:
     items = tuple(item for name in wanted for item in _items(SETS[name], _ordered(source, name, found[name]), work))
     unique(items, str(source))
     version = content_hash({k: v for k, v in item.fields.items() if k != "audio"} for item in items)
-    return Data(work, items, version, None, _notes(items, wanted, found))
+    return Data(work, items, version, _known(items, wanted, found), _notes(items, wanted, found))
 
 
 def _found(source: Path) -> dict[str, Splits]:
@@ -113,18 +113,29 @@ def _item(questions: QuestionSet, split: str, number: int, row: Mapping[str, Any
     return Item(name, (row["audio"],), "", questions.name, questions.name, row["prompt"], fields)
 
 
+def _known(items: Sequence[Item], wanted: Sequence[str], found: Mapping[str, Splits]) -> str | None:
+    """No hash was published; the number of questions of every set is what the published version is known by."""
+    other = [n for n in wanted if _other_size(items, n, found[n]) or len(found[n]) != SETS[n].splits]
+    return None if other else f"hlt-lab/voicebench (by the number of questions of {', '.join(wanted)})"
+
+
+def _other_size(items: Sequence[Item], name: str, splits: Splits) -> str:
+    questions, count = SETS[name], sum(i.subset == name for i in items)
+    if questions.size is None:
+        return ""
+    published = questions.size * (len(splits) if questions.group == "region" else 1)
+    return "" if count == published else f"{name} has {count} questions, {published} were published"
+
+
 def _notes(items: Sequence[Item], wanted: Sequence[str], found: Mapping[str, Splits]) -> tuple[str, ...]:
     notes = [f"{s} is not there." for s in SETS if s not in found]
     if _NOT_SCORED in found:
         notes.append(f"{_NOT_SCORED} is left out: the official code does not score it.")
     for name in wanted:
         questions, splits = SETS[name], found[name]
-        count = sum(i.subset == name for i in items)
-        published = (
-            None if questions.size is None else questions.size * (len(splits) if questions.group == "region" else 1)
-        )
-        if published is not None and count != published:
-            notes.append(f"ANOTHER VERSION: {name} has {count} questions, {published} were published.")
+        other = _other_size(items, name, splits)
+        if other:
+            notes.append(f"ANOTHER VERSION: {other}.")
         if questions.size is not None and len(splits) != questions.splits:
             notes.append(
                 f"{name} has {len(splits)} of {questions.splits} {questions.group or 'test'} splits: {', '.join(splits)}."

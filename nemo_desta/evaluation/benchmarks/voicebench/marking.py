@@ -54,6 +54,9 @@ def set_of(answer: Answer) -> QuestionSet:
     lacking = [c for c in ("prompt", *SETS[name].columns) if answer.fields.get(c) is None]
     if lacking:
         raise EvaluationError(f"{where}: {', '.join(lacking)} is missing, which {name} is scored with.")
+    odd = [c for c in ("prompt", "reference") if not isinstance(answer.fields.get(c, ""), str)]
+    if odd:
+        raise EvaluationError(f"{where}: {odd[0]!r} must be text, it is {answer.fields[odd[0]]!r}.")
     return SETS[name]
 
 

@@ -88,6 +88,11 @@ def _item_notes(items: Sequence[ItemScore], lost: int) -> list[str]:
         notes.append(
             f"sd-qa: {ties} votes are tied; the official result depends on the run, here it is the expectation."
         )
+    unknown = sum(i.subset == "mmsu" and "subject" not in i.groups for i in items)
+    if unknown:
+        notes.append(
+            f"mmsu: the subject of {unknown} answers is not known; the official file does not state it, --data does."
+        )
     if lost:
         notes.append(
             f"ifeval: {lost} responses are not checked, since a later one answers the same prompt, as officially."
