@@ -10,6 +10,7 @@ from nemo_desta.schema import check, from_dict
 
 __all__ = [
     "AnswersConfig",
+    "BenchmarkBudget",
     "CorpusConfig",
     "DemoConfig",
     "EvaluationConfig",
@@ -86,6 +87,22 @@ class AnswersConfig:
 
 
 @dataclass
+class BenchmarkBudget:
+    clips_per_track: int = 12
+    """Clips of each track of the question set in SAKURA's layout; each has two questions."""
+    predictors: list[str] = field(default_factory=lambda: ["desta", "backbone", "cascade", "oracle"])
+    """Who answers."""
+    rule: str = "choice-match"
+    """Without a judge."""
+    max_new_tokens: int = 24
+    """Longest answer."""
+    forgetting: int = 12
+    """Questions on which the model without audio is held against its untouched backbone."""
+    batch_size: int = 12
+    """Questions in one forward pass."""
+
+
+@dataclass
 class DemoConfig:
     """One budget of the demo."""
 
@@ -101,6 +118,7 @@ class DemoConfig:
     """Mapping of conf/seed from metadata to seed descriptions."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    benchmark: BenchmarkBudget = field(default_factory=BenchmarkBudget)
 
 
 def load_demo(full: bool = False, path: str | Path | None = None) -> DemoConfig:

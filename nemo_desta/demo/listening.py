@@ -57,7 +57,9 @@ _TRACKS = {
 }  # fmt: skip
 
 
-def write_listening_set(folder: Path, clips: Sequence[EvalClip], corpus: Path, clips_per_track: int, seed: int = 0) -> dict[str, int]:
+def write_listening_set(
+    folder: Path, clips: Sequence[EvalClip], corpus: Path, clips_per_track: int, seed: int = 0
+) -> dict[str, int]:
     """Write `folder`/data/<track>/{metadata.csv, audio/} for Animal, Gender and Language; the corpus has no emotions.
 
     Args:
@@ -74,7 +76,11 @@ def write_listening_set(folder: Path, clips: Sequence[EvalClip], corpus: Path, c
     for name, track in _TRACKS.items():
         audio = folder / "data" / name / "audio"
         audio.mkdir(parents=True)
-        found = _animals(audio, clips_per_track, seed) if name == "Animal" else _speech(name, clips, corpus, audio, clips_per_track)
+        found = (
+            _animals(audio, clips_per_track, seed)
+            if name == "Animal"
+            else _speech(name, clips, corpus, audio, clips_per_track)
+        )
         rows = [_row(track, number, file, label) for number, (file, label) in enumerate(found)]
         with (folder / "data" / name / "metadata.csv").open("w", encoding="utf-8", newline="") as out:
             writer = csv.DictWriter(out, _COLUMNS)

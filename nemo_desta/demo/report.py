@@ -56,6 +56,7 @@ def write_report(results: Mapping[str, Any], output_dir: Path) -> Path:
         selfgen=stages["selfgen"],
         training=stages["training"],
         evaluation=stages["evaluation"],
+        benchmark=stages["benchmark"],
         clips=[{**clip, "sound": _mp3(output_dir / clip["audio"])} for clip in stages["answers"]["clips"]],
         example=_example(output_dir),
         chart=loss_chart(_curves(output_dir / "training" / "tables")),

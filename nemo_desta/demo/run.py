@@ -86,6 +86,11 @@ def build_stages(cfg: DemoConfig) -> list[Stage]:
             "answers", "Answer questions about clips of voices never heard",
             {**asdict(cfg.answers), **asking, "seed": cfg.evaluation.seed}, ("training",), (system, seeds),
         ),
+        Stage(
+            "benchmark", "Take the model through a question set in SAKURA's layout: nemo-desta eval run",
+            {**asdict(cfg.benchmark), "seed_config": cfg.seed_config, "model": "training/model"}, ("corpus", "training"),
+            (conf_dir() / "desta_eval.yaml", conf_dir() / "benchmarks" / "sakura.yaml"),
+        ),
     ]  # fmt: skip
 
 

@@ -21,6 +21,7 @@ __all__ = ["main"]
 _WHERE = {
     "models": "nemo_desta.demo.making", "corpus": "nemo_desta.demo.making", "selfgen": "nemo_desta.demo.making",
     "training": "nemo_desta.demo.making", "evaluation": "nemo_desta.demo.judging", "answers": "nemo_desta.demo.judging",
+    "benchmark": "nemo_desta.demo.benchmark",
 }  # fmt: skip
 _WITH_BARS = ("corpus", "selfgen")
 """Stages whose progress bars the user sees; of the others, their log lines."""

@@ -113,3 +113,11 @@ def test_charts_escape_and_stay_on_their_scale():
 )
 def test_ticks_are_round(low, high, expected):
     assert nice_ticks(low, high) == pytest.approx(expected)
+
+
+def test_the_benchmark_stands_beside_its_baselines_and_chance(page):
+    section = page.partition("A benchmark by its rules")[2].partition("<h2>")[0]
+    assert re.search(r"desta</th>.*cascade</th>.*chance</th>", section, re.DOTALL)
+    assert "0.61" in section and "0.38" in section  # the model's share and chance
+    assert "12 of 12 answers to text are those of the untouched backbone" in section
+    assert "desta 5, cascade 0" in section
