@@ -12,12 +12,13 @@ from typing import Any
 
 @dataclass
 class Response:
-    """Status, body (JSON or bytes), headers, seconds before it is sent; `hang_up` closes the connection instead."""
+    """Status, body (JSON or bytes), headers, seconds before it is sent and between its bytes; `hang_up` closes the connection instead."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    drip: float = 0.0
     hang_up: bool = False
 
 
@@ -89,7 +90,10 @@ def serve(behave: Callable[[dict, int], Response] = lambda body, _: yes(body)):
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(data)
+                step = 1 if response.drip else len(data)
+                for i in range(0, len(data), step):
+                    self.wfile.write(data[i : i + step])
+                    time.sleep(response.drip)
             except OSError:  # whoever asked has gone
                 self.close_connection = True
 

@@ -1,7 +1,9 @@
 """The file of raw replies: whole lines only, several writers, damage that is named."""
 
+import fcntl
 import json
 import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
@@ -196,6 +198,19 @@ def test_processes_that_write_at_once_lose_no_line(tmp_path):
         process.join()
     assert [p.exitcode for p in writers] == [0, 0, 0]
     assert len(ReplyFile(path)) == 180 and path.read_bytes().count(b"\n") == 180
+
+
+def test_nobody_writes_while_another_holds_the_file(tmp_path):
+    path = tmp_path / "r.jsonl"
+    replies = ReplyFile(path)
+    with path.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writer = threading.Thread(target=replies.append, args=(line("q", "a"),))
+        writer.start()
+        writer.join(0.2)
+        assert writer.is_alive() and path.read_bytes() == b""
+    writer.join()
+    assert path.read_bytes().count(b"\n") == 1
 
 
 def test_a_place_that_cannot_be_written_to_is_told(tmp_path):

@@ -54,6 +54,8 @@ def test_drawn_replies_differ_among_themselves_and_are_the_same_at_each_run_what
     first = answers(shared, [drawn])[0].texts
     assert len(set(first)) == 3
     assert answers(engine(batch_size=8), [*QUESTIONS, drawn])[-1].texts == first
+    seeds = [d.request.seed for q in (drawn, prompt("b", temperature=3.0, n=3)) for d in shared._draws(0, q)]
+    assert len(set(seeds)) == 6, "and those of two prompts have nothing to do with each other"
 
 
 def test_the_length_of_the_benchmark_is_kept_and_ours_holds_where_it_names_none():
