@@ -419,6 +419,18 @@ def test_delta_is_the_relative_change_against_the_reference(
         assert found.low == found.high == 0.0  # the same questions are drawn for both
 
 
+def test_where_nothing_varies_delta_has_no_width(tmp_path: Path) -> None:
+    def answered(responses: Mapping[str, str]) -> list[Answer]:
+        found = BENCHMARK.read(make_outputs(tmp_path / "o", ("Result: YES", "Result: YES")))
+        return [replace(a, response=responses.get(a.id, a.response)) for a in found]
+
+    reference = tmp_path / "scores.json"
+    write_scores(reference, score(answered({"closed/0": "hello", "closed/1": "sad"})))  # (0 + 100 + 100) / 3
+    found = score(answered({"closed/1": "{}"}), reference=str(reference)).find("delta")  # 100
+    assert found is not None
+    assert [found.value, found.low, found.high] == pytest.approx([50.0, 50.0, 50.0])
+
+
 def test_a_reference_without_ifrate_is_refused(tmp_path: Path) -> None:
     answers = [replace(a, judged=None) for a in BENCHMARK.read(make_outputs(tmp_path / "llm"))]
     write_scores(tmp_path / "scores.json", score(answers))
