@@ -276,9 +276,9 @@ def test_substring_as_pedant_normalises(reference, response, held):
 
 def test_pedant_reads_f1_precision_and_recall_of_expanded_words():
     matcher = pedant.Pedant(Half(), Words(), lambda text: text.replace("dont", "do not"))
-    f1, precision, recall = matcher._overlap("i dont know", "do know it all")
-    assert (precision, recall) == (2 / 4, 2 / 4)
-    assert f1 == 0.5
+    f1, precision, recall = matcher._overlap("i dont know", "do know it all then")
+    assert (precision, recall) == (2 / 4, 2 / 5)  # do, know; of i do not know, and of the gold words
+    assert f1 == pytest.approx(4 / 9)
 
 
 def test_ifeval_is_the_mean_of_four_shares_of_all_prompts(monkeypatch):
