@@ -192,9 +192,10 @@ def evaluate() -> None:
     """
 
 
-_EVAL = ("nemo_desta.evaluation.run", "desta_eval")
-_config_verb("run", *_EVAL, "Take a model through benchmarks: predict, score, report.", evaluate)
-_config_verb("predict", *_EVAL, "Let predictors answer the questions; nothing is scored.", evaluate, "predict_only")
+EVAL = ("nemo_desta.evaluation.run", "desta_eval")
+"""Module and default configuration of `eval run` and `eval predict`."""
+_config_verb("run", *EVAL, "Take a model through benchmarks: predict, score, report.", evaluate)
+_config_verb("predict", *EVAL, "Let predictors answer the questions; nothing is scored.", evaluate, "predict_only")
 _BENCHMARK = click.argument("benchmark")
 
 

@@ -18,6 +18,7 @@ from nemo_desta.errors import AudioError
 CONFIG_VERBS = [
     "attributes",
     "calibrate",
+    "eval",
     "export",
     "generate",
     "import-aqa5m",

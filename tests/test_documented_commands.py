@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nemo_desta import paths
-from nemo_desta.cli import CONFIG_VERBS, console
+from nemo_desta.cli import CONFIG_VERBS, EVAL, console, evaluate
 from nemo_desta.configs import load_config
 from nemo_desta.nemo_sections import nemo_problems
 
@@ -47,12 +47,20 @@ def test_a_documented_command_fits_the_console(command, tmp_path, monkeypatch):
     (tmp_path / "records" / "train").mkdir(parents=True)
     verb, *arguments = shlex.split(command)[1:]
     assert verb in console.commands
-    if verb in CONFIG_VERBS:
-        module, config, _ = CONFIG_VERBS[verb]
+    group, verbs = console, CONFIG_VERBS
+    if verb == "eval":
+        group, verbs = evaluate, dict.fromkeys(("run", "predict"), EVAL)
+        verb, *arguments = arguments
+        assert verb in group.commands
+        for folder in ("A", "B", "evaluation"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "scores.json").touch()
+    if verb in verbs:
+        module, config, *_ = verbs[verb]
         overrides = [a for a in arguments if not a.startswith("--")]
         named = [a.partition("=")[2] for a in arguments if a.startswith("--config-name=")]
         load_config(
             named[0] if named else config, overrides, schema=import_module(module).SCHEMA, foreign=nemo_problems
         )
-    elif verb != "prepare":
-        console.commands[verb].make_context(verb, arguments)
+    elif group is not console or verb != "prepare":
+        group.commands[verb].make_context(verb, arguments)

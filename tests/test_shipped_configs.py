@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from nemo_desta import paths
-from nemo_desta.cli import CONFIG_VERBS
+from nemo_desta.cli import CONFIG_VERBS, EVAL
 from nemo_desta.configs import available_configs, load_config
 from nemo_desta.errors import ConfigError
 from nemo_desta.nemo_sections import nemo_problems
@@ -42,6 +42,14 @@ def test_every_key_of_a_configuration_is_known_to_the_code_that_reads_it(verb, n
     load_config(name, missing_values(name), schema=schema_of(verb), foreign=nemo_problems)
 
 
+def test_every_key_of_an_evaluation_is_known_and_another_is_refused():
+    module, name = EVAL
+    schema, overrides = import_module(module).SCHEMA, missing_values(name)
+    load_config(name, overrides, schema=schema)
+    with pytest.raises(ConfigError, match=r"benchmarks\.sakura\.no_such_key: unknown key"):
+        load_config(name, [*overrides, "benchmarks.sakura.no_such_key=1"], schema=schema)
+
+
 @pytest.mark.parametrize("verb", CONFIG_VERBS)
 def test_a_key_that_does_not_exist_is_refused(verb):
     default = CONFIG_VERBS[verb][1]
@@ -63,7 +71,7 @@ def test_examples_are_short_and_run_what_the_verbs_run(script):
     arguments = {keyword.arg: keyword.value for keyword in call.keywords}
     default = arguments["default_config"].value
     assert default in available_configs()
-    modules = [module for module, name, _ in CONFIG_VERBS.values() if name == default]
+    modules = [module for module, name, *_ in (*CONFIG_VERBS.values(), EVAL) if name == default]
     if modules:
         assert any({(module, "run"), (module, "SCHEMA")} <= imported for module in modules)
     assert "schema" in arguments
