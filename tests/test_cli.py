@@ -18,7 +18,6 @@ from nemo_desta.errors import AudioError
 CONFIG_VERBS = [
     "attributes",
     "calibrate",
-    "eval",
     "export",
     "generate",
     "import-aqa5m",
@@ -27,7 +26,7 @@ CONFIG_VERBS = [
     "selfgen-ppl",
     "train",
 ]
-VERBS = sorted([*CONFIG_VERBS, "chat", "demo", "prepare", "prompts", "selfgen-merge", "view"])
+VERBS = sorted([*CONFIG_VERBS, "chat", "demo", "eval", "prepare", "prompts", "selfgen-merge", "view"])
 HEAVY = ["torch", "nemo", "lightning", "lhotse", "transformers", "numpy", "hydra", "matplotlib"]
 
 
@@ -222,3 +221,27 @@ def test_the_schema_of_the_verbs_module_is_used(monkeypatch, yaml, capsys):
     monkeypatch.setattr(cli, "import_module", lambda name: SimpleNamespace(SCHEMA=Schema))
     assert run("train", f"--config-name={yaml}") == 2
     assert "a: unknown key; known here: b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", sorted(cli.evaluate.commands))
+def test_every_verb_of_eval_has_help(verb):
+    done = CliRunner().invoke(cli.console, ["eval", verb, "--help"], obj={})
+    assert done.exit_code == 0
+    assert f"console eval {verb}" in done.output
+
+
+def test_score_hands_over_what_others_rely_on(calls, tmp_path):
+    target = str(tmp_path / "out.json")
+    assert (
+        run("eval", "score", "mmau", target, "--rule", "model_output", "--judge", "replay:x", "--json", "o.json") == 0
+    )
+    args, options = calls["nemo_desta.evaluation.commands.score_command"]
+    assert args == ("mmau", target)
+    assert (options["rule"], options["judge"], options["json_file"]) == ("model_output", "replay:x", "o.json")
+
+
+@pytest.mark.parametrize("verb", ["run", "predict"])
+def test_eval_run_and_predict_compose_and_hand_over(calls, yaml, verb):
+    assert run("eval", verb, f"--config-name={yaml}", "a.b=2") == 0
+    ((cfg,), _) = calls[f"nemo_desta.evaluation.run.{'run' if verb == 'run' else 'predict_only'}"]
+    assert cfg.a.b == 2
