@@ -56,7 +56,7 @@ def match(answers: Sequence[Answer], data: Data | None, subsets: Sequence[str] =
     differing = tuple(
         a.id for a in answers if any(k in a.fields and a.fields[k] != v for k, v in known[a.id].fields.items())
     )
-    whole = [given.get(i.id) or Answer(i.id, None, i.fields, i.subset, error="no answer in the file") for i in items]
+    whole = [given.get(i.id) or Answer(i.id, None, i.fields, i.subset) for i in items]
     return Matched(tuple(whole), _notes(missing, differing, data), missing, differing)
 
 

@@ -193,8 +193,9 @@ def _score(answer: Answer) -> ItemScore:
         "audios": [fields["audio_id"]],
     }
     if response is None:
-        outcome = "failed" if answer.error and "no answer" not in answer.error else "missing"
-        return ItemScore(answer.id, 0.0, outcome, groups, answer.subset, None, gold, chance, detail)
+        return ItemScore(
+            answer.id, 0.0, "failed" if answer.error else "missing", groups, answer.subset, None, gold, chance, detail
+        )
     right = matches(gold, response, choices)
     named = [c for c in choices if _words(c) and _words(c) <= _words(response)]
     outcome = "right" if right else "wrong" if named else "refused" if declines(response) else "unparsed"
