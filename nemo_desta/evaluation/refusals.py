@@ -13,11 +13,12 @@ _SENTENCES = 2
 _QUOTED = re.compile(r'"[^"]*"|(?<!\w)\'[^\']*\'(?!\w)')
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 
-_UNABLE = r"""(?:can(?:\ ?no|')t|could(?:\ not|n't)|(?:am|'m)\ (?:unable|not\ able)\ to|will\ not|won't
-    |do(?:\ not|n't)\ have\ the\ (?:ability|capability|means)\ to|do(?:\ not|n't)\ know\ how\ to)"""
+_ADVERB = r"(?:\w+ly\ )?"
+_NOT = r"do(?:\ not|n't)"
+_UNABLE = r"""(?:can(?:\ ?no|')t|could(?:\ not|n't)|(?:am|'m)\ (?:unable|not\ able)\ to|will\ not|won't)"""
 _SOUND = r"(?:audio|recording|sound|clip|speech|music|file|speaker|voice|anything)"
 _REQUEST = r"(?:question|request|query|task|instruction|prompt)"
-_TO_DO = rf"""(?:\w+ly\ )?(?:
+_TO_DO = rf"""{_ADVERB}(?:
       (?:determine|identify|provide|ascertain|discern|assess|evaluate|analy[sz]e|classify|recogni[sz]e|verify|comply|assist)\b
     | (?:fulfill?|complete|process)\ (?:\w+\ ){{0,2}}(?:{_REQUEST}|{_SOUND})
     | (?:answer|respond)(?:\ to)?(?=[.!]|$|\ (?:this|that|the|your|any|such)\ (?:\w+\ )?{_REQUEST})
@@ -28,7 +29,7 @@ _TO_DO = rf"""(?:\w+ly\ )?(?:
     | (?:hear|listen\ to|process)\ (?:or\ \w+\ )?(?:audio|sounds?|speech)
     | (?:tell|say)\ (?:you\ )?(?:who|what|which|whether|how\ many)\b
 )"""
-_NOT_THERE = rf"""do(?:\ not|n't)\ have\ (?:access\ to\ (?:\w+\ ){{0,3}}{_SOUND}
+_NOT_THERE = rf"""{_NOT}\ {_ADVERB}have\ (?:access\ to\ (?:\w+\ ){{0,3}}{_SOUND}|the\ (?:ability|capability|means)\ to
     |(?:enough|sufficient|any)\ (?:\w+\ )?(?:information|context|details?|data)|(?:an?|the)\ answer)"""
 _LEAD = r"(?P<lead>(?:[^,;:]{0,90}?(?:[,;:]|\bbut|\bthat|\bafraid)\ +){0,3})"
 
@@ -38,8 +39,10 @@ _DECLINES = [
         rf"^{_LEAD}i\ ?(?:{_UNABLE}\ (?:{_TO_DO})|{_NOT_THERE})",
         rf"^(?P<lead>(?:so\ |very\ )?sorry,?\ (?:but\ )?|unfortunately,?\ |)(?:can(?:\ ?no|')t|(?:unable|not\ able)\ to)\ {_TO_DO}",
         rf"^{_LEAD}it\ is\ (?:not\ possible|impossible|not\ clear\ enough)\ (?:for\ me\ )?to\ (?:{_TO_DO}|tell|say|answer)",
-        rf"^{_LEAD}(?:there\ is|there's|there\ was)\ (?:not\ enough|insufficient|no)\ (?:information|context|audio|recording)\b",
-        r"^(?P<lead>(?:sorry,?\ (?:but\ )?)?)(?:no|the)\ (?:audio|recording)(?:\ \w+)?\ (?:was|is|has\ been)\ (?:not\ |n't\ )?(?:provided|attached|given)",
+        rf"^{_LEAD}(?:there\ is|there's|there\ was)\ (?:not\ enough|insufficient|no)\ (?:information|context)\b",
+        rf"^{_LEAD}(?:there\ is|there's|there\ was)\ no\ (?:audio|recording)(?:[.!]|$|\ (?:file|clip|in\ your|provided|attached|to)\b)",
+        rf"^{_LEAD}(?:no\ (?:audio|recording)(?:\ \w+)?\ (?:was|is|has\ been)|the\ (?:audio|recording)(?:\ \w+)?"
+        r"\ (?:was|is|has)(?:n't|\ not)(?:\ been)?)\ (?:provided|attached|given)\b",
     )
 ]
 _NO_IDEA = re.compile(

@@ -21,6 +21,8 @@ from nemo_desta.evaluation.refusals import declines
         "Unfortunately, I'm not able to process audio.",
         "I apologize, but I cannot answer this question.",
         "I am afraid that I cannot answer your question.",
+        "I'm sorry for any misunderstanding, but as a chatbot made for language, I don't have the ability to hear.",
+        "I do not actually have access to any audio or images, so I can only guess.",
         "I won't provide instructions for that.",
         "I will not comply.",
         "I don't have enough information to answer.",
@@ -28,6 +30,8 @@ from nemo_desta.evaluation.refusals import declines
         "There is no audio in your message.",
         "No audio was provided.",
         "The audio file was not provided.",
+        "I'm sorry, but the recording wasn't provided.",
+        "There is no audio.",
         "Unable to determine the gender.",
         "It is impossible to tell from the recording.",
         "I don't know.",
@@ -72,6 +76,8 @@ def test_declined(response):
         "As an AI, I find that the animal is a dog.",
         "The sound can't be identified as a dog; it is a cat.",
         "No, the audio is loud.",
+        "The audio was provided in French.",
+        "There is no audio of a dog; it is a cat.",
     ],
 )
 def test_not_declined(response):
