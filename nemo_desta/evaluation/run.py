@@ -91,7 +91,7 @@ class Evaluation:
             return None
         from nemo_desta.evaluation.judging.options import JudgeOptions
 
-        return from_dict(JudgeOptions, self.config.judge).build(self.folder / "judge_replies.jsonl")
+        return JudgeOptions.parse(self.config.judge).build(self.folder / "judge_replies.jsonl")
 
     def run(self) -> Path:
         """All stages; see `run`."""
