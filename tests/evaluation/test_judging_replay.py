@@ -163,6 +163,8 @@ def test_all_mistakes_of_a_section_are_told_at_once():
     assert all(n in str(caught.value) for n in ("model: missing", "concurrency", "timeout", "max_calls"))
     with pytest.raises(ConfigError, match="file: missing"):
         JudgeOptions.parse({"engine": "replay"})
+    with pytest.raises(ConfigError, match="batch_size"):
+        JudgeOptions("local", "m", batch_size=0).build(Path("r.jsonl"))
 
 
 def test_a_section_may_name_its_own_cache(tmp_path):

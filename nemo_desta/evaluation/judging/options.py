@@ -63,7 +63,7 @@ class JudgeOptions:
             options = from_dict(cls, section)
         except ConfigError as err:
             raise ConfigError(f"judge: {err}") from err
-        raise_all(list(options._mistakes()), "judge")
+        options._check()
         return options
 
     @classmethod
@@ -91,9 +91,10 @@ class JudgeOptions:
             default_cache: file (or folder) of the raw replies, where `cache` names none.
 
         Raises:
-            ConfigError: the key or the address is missing.
+            ConfigError: a value that cannot be, or the key or the address is missing.
             EvaluationError: the file of replies cannot be used.
         """
+        self._check()
         if self.engine == "replay":
             from nemo_desta.evaluation.judging.replay import ReplayJudge
 
@@ -114,6 +115,9 @@ class JudgeOptions:
         names = ("concurrency", "max_retries", "timeout", "max_calls", "max_total_tokens")
         address = Address.find(self.base_url, self.api_key_env)
         return OpenAIEngine(str(self.model), address, **{n: getattr(self, n) for n in names})
+
+    def _check(self) -> None:
+        raise_all(list(self._mistakes()), "judge")
 
     def _mistakes(self) -> Iterator[str]:
         if self.engine == "replay":
