@@ -411,6 +411,17 @@ def test_what_is_missing_is_told_before_anything_is_sent(tmp_path, settings, mes
         JudgeOptions.parse({"engine": "openai", "model": "m", **settings}).build(tmp_path / "r.jsonl")
 
 
+def test_a_second_scoring_needs_no_key(tmp_path, monkeypatch):
+    with serve() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        first = judge_from_spec("openai:m", tmp_path / "r.jsonl").ask(prompts(2))
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    again = judge_from_spec("openai:m", tmp_path / "r.jsonl")
+    assert again.ask(prompts(2)) == first
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        again.ask(prompts(3))
+
+
 def test_the_address_may_come_from_the_environment(tmp_path, monkeypatch):
     with serve() as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)

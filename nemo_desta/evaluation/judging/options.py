@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from nemo_desta.errors import ConfigError
 from nemo_desta.evaluation.judging import Judge
+from nemo_desta.evaluation.judging.engines import Engine
 from nemo_desta.schema import from_dict, raise_all, suggest
 
 __all__ = ["JudgeOptions", "judge_from_spec"]
@@ -102,9 +103,11 @@ class JudgeOptions:
         from nemo_desta.evaluation.judging.cache import CachedJudge
 
         path = Path(self.cache) if self.cache else default_cache
-        return CachedJudge(self._engine(), path / _FILE if path.is_dir() else path)
+        path = path / _FILE if path.is_dir() else path
+        return CachedJudge(self._engine(new=not path.exists()), path)
 
-    def _engine(self) -> Any:
+    def _engine(self, new: bool) -> Engine:
+        """Who answers. A key that is missing is told at once where nothing has been answered, else when it is needed."""
         if self.engine == "local":
             from nemo_desta.evaluation.judging.engines.local import LocalEngine
 
@@ -114,6 +117,8 @@ class JudgeOptions:
 
         names = ("concurrency", "max_retries", "timeout", "max_calls", "max_total_tokens")
         address = Address.find(self.base_url, self.api_key_env)
+        if new:
+            address.check()
         return OpenAIEngine(str(self.model), address, **{n: getattr(self, n) for n in names})
 
     def _check(self) -> None:

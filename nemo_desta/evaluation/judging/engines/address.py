@@ -40,15 +40,10 @@ class Address:
             key_env: variable that holds the key; at an address of one's own it may be unset.
 
         Raises:
-            ConfigError: the address is none, or OpenAI itself is meant and there is no key.
+            ConfigError: the address is none.
         """
         key = os.environ.get(key_env, "").strip()
         url = base_url or os.environ.get("OPENAI_BASE_URL", "").strip() or None
-        if not key and url is None:
-            raise ConfigError(
-                f"the judge's key is not there: set the environment variable {key_env}, or give the address of an "
-                "endpoint of your own (openai:MODEL@http://HOST:PORT/v1), or use a local judge (local:MODEL)."
-            )
         if url is None:
             return cls("OpenAI", key_env, None, {}, key, _long(key))
         try:
@@ -71,6 +66,18 @@ class Address:
             key=key or "none",
             _secrets=_long(*secrets),
         )
+
+    def check(self) -> None:
+        """Nothing can be asked without a key where one is needed.
+
+        Raises:
+            ConfigError: OpenAI itself is meant, and there is no key.
+        """
+        if self.base_url is None and not self.key:
+            raise ConfigError(
+                f"the judge's key is not there: set the environment variable {self.key_env}, or give the address of an "
+                "endpoint of your own (openai:MODEL@http://HOST:PORT/v1), or use a local judge (local:MODEL)."
+            )
 
     def without_key(self, text: str) -> str:
         """A reply, with the key taken out should the endpoint have repeated it."""

@@ -70,8 +70,10 @@ class OpenAIEngine:
         """See `Engine.answer`. Replies under way are waited for and kept before an error is raised.
 
         Raises:
+            ConfigError: the key is not there.
             EvaluationError: the budget is spent, the key or the model is refused, or the endpoint is gone.
         """
+        self.address.check()
         run = Run(prompts, keep)
         run_anywhere(self._all(run))
         if run.error is not None:
