@@ -483,3 +483,12 @@ def test_word_errors_are_those_of_the_corpus_after_whispers_basic_normaliser(tmp
     # one wrong word of five; the mean over items would be (0 + 1) / 2
     assert value(scores, "task_wer", "dataset=ASR, constraint=with") == pytest.approx(20.0)
     assert any("1 transcripts of the judge do not stand in the response" in note for note in scores.notes)
+
+
+def test_a_gold_transcript_without_a_word_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("nemo_desta.evaluation.word_errors")
+    pytest.importorskip("jiwer")
+    row = {**ROWS["closed_ended_questions"][0], "label": "<>", "response": "Yes", "eval_response": "Yes"}
+    write(tmp_path / "llm_eval@closed.jsonl", [row])
+    with pytest.raises(EvaluationError, match=r"hold no word \(first: closed/0\)"):
+        score(BENCHMARK.read(tmp_path))

@@ -98,6 +98,11 @@ def _word_errors(rows: Mapping[int, Answer], tasks: Mapping[int, Task], group: s
 
     spoken = [transcript(a.fields["label"]) for a in rows.values()]
     heard = [transcript(tasks[i].reply) for i in rows]
+    silent = [a.id for a, text in zip(rows.values(), spoken, strict=True) if not text]
+    if silent:
+        raise EvaluationError(
+            f"{len(silent)} transcripts in the data hold no word (first: {silent[0]}); no rate is defined."
+        )
     words = np.array([len(text.split()) for text in spoken], dtype=float)
     each = [corpus_wer([s], [h]) for s, h in zip(spoken, heard, strict=True)]
     errors = np.round(np.array(each) * words)
