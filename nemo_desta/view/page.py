@@ -1,28 +1,19 @@
 """Sampled rows and distributions of a folder as one self-contained page."""
 
-import base64
-import hashlib
 import json
-import re
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from nemo_desta.errors import ConfigError
 from nemo_desta.view.charts import Bar, bars, histogram, top
+from nemo_desta.view.html import assets, environment
 from nemo_desta.view.sampling import VERDICTS, Distributions, Row, find_files, read_folder
 from nemo_desta.view.sound import Shown, frequency_marks, show_clip
 
 __all__ = ["write_view"]
 
 _ATTRIBUTES = 16
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
-)
+_HERE = "nemo_desta.view"
 
 
 def write_view(
@@ -53,10 +44,10 @@ def write_view(
     found = find_files(folder)
     root = Path(audio_root) if audio_root is not None else _stated_root(folder) or folder
     drawn, counts = read_folder(found, rows, seed)
-    page = _environment().get_template("page.html").render(
+    page = environment(_HERE).get_template("page.html").render(
         folder=folder.resolve().name, rows=[_shown(row, root) for row in drawn], counts=counts,
         verdicts=[v for v in VERDICTS if counts.verdicts[v]], charts=_charts(counts), marks=frequency_marks(),
-        seed=seed, **_assets(),
+        seed=seed, **assets(((_HERE, "page.css"),), (_HERE, "page.js")),
     )  # fmt: skip
     path = Path(output) if output is not None else folder / "view.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,38 +61,6 @@ def _stated_root(folder: Path) -> Path | None:
     except (OSError, ValueError, AttributeError):
         return None
     return Path(stated) if isinstance(stated, str) and Path(stated).is_dir() else None
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("nemo_desta.view", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=_finalize,
-    )  # fmt: skip
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    """What a template prints: control characters become visible, so that no text can hide or reorder what follows."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return _INVISIBLE.sub(_picture, value)
-    return value
-
-
-def _picture(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
-
-
-@cache
-def _assets() -> dict[str, Any]:
-    """Style and script, and the hash by which the page's policy admits this script and no other."""
-    style, script = (
-        files("nemo_desta.view").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
-    )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return {"style": Markup(style), "script": Markup(script), "script_hash": f"sha256-{digest}"}
 
 
 def _shown(row: Row, root: Path) -> dict[str, Any]:
