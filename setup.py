@@ -35,6 +35,7 @@ INSTALL_REQUIRES = [
     "huggingface_hub>=0.34",
     "hydra-core>=1.3.2,<1.4",
     "jinja2>=3.1,<4",
+    "jiwer>=4,<5",
     "langdetect>=1.0.9,<2",
     "lhotse>=1.33,<2",
     "librosa>=0.10.1,<1",
@@ -48,6 +49,7 @@ INSTALL_REQUIRES = [
     "orjson>=3.10,<4",
     "peft>=0.18,<0.19",
     "pillow>=10",
+    "pyarrow>=15",
     "pyyaml>=6.0",
     "safetensors>=0.4.3,<1",
     "scipy>=1.11",
@@ -59,6 +61,7 @@ INSTALL_REQUIRES = [
     "torch>=2.8,<3",
     "tqdm>=4.65",
     "transformers>=5.18,<6",
+    "whisper_normalizer>=0.1.10,<1",
 ]
 
 RAY = ["ray[data]>=2.60,<3"]
