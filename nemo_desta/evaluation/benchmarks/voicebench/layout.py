@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from nemo_desta.errors import EvaluationError
+from nemo_desta.evaluation.benchmarks.parquet import read_rows
 from nemo_desta.evaluation.benchmarks.voicebench.results import item_id
 from nemo_desta.evaluation.benchmarks.voicebench.sets import SETS, QuestionSet
 from nemo_desta.evaluation.items import Data, Item, content_hash, unique
@@ -90,8 +91,6 @@ def _card_splits(text: str, name: str) -> list[str]:
 
 
 def _items(questions: QuestionSet, splits: Splits, work: Path) -> Iterator[Item]:
-    from nemo_desta.evaluation.benchmarks.parquet import read_rows
-
     number = 0
     for split, files in splits.items():
         _check_shards(files)

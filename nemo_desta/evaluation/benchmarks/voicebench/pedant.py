@@ -6,13 +6,13 @@ vectoriser are pickles, which run code when they are loaded: that is done only f
 
 import hashlib
 import io
+import re
 import string
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import regex
 from scipy.sparse import hstack
 
 from nemo_desta.errors import EvaluationError
@@ -23,7 +23,7 @@ __all__ = ["OPTIONS", "Pedant", "from_options", "holds", "normalised"]
 OPTIONS = ("pedant", "pedant_sha256")
 _FILES = ("lr_classifier", "tf-idf_vectorizer")
 _TRAINED_WITH = "1.3.2"
-_ARTICLES = regex.compile(r"\b(a|an|the)\b")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -104,7 +104,7 @@ def _loaded(folder: Path, wanted: str) -> Pedant:
         import sklearn
     except ImportError as err:
         raise EvaluationError(
-            f"PEDANT needs a package that is not installed ({err}); pip install contractions scikit-learn=={_TRAINED_WITH}."
+            f"PEDANT needs a package that is not installed ({err}); pip install 'nemo-desta[pedant]' scikit-learn=={_TRAINED_WITH}."
         ) from err
     try:
         model, vectorizer = (joblib.load(io.BytesIO(content)) for content in contents)
