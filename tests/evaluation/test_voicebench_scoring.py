@@ -274,6 +274,10 @@ def test_substring_as_pedant_normalises(reference, response, held):
     assert pedant.holds(reference, response) is held
 
 
+def test_articles_are_whole_words_also_of_letters_with_marks():
+    assert pedant.normalised("The a\u0301 an\u0303o, a \u201cthe\u201d A.") == "a\u0301 an\u0303o \u201c \u201d"
+
+
 def test_pedant_reads_f1_precision_and_recall_of_expanded_words():
     matcher = pedant.Pedant(Half(), Words(), lambda text: text.replace("dont", "do not"))
     f1, precision, recall = matcher._overlap("i dont know", "do know it all then")
