@@ -11,17 +11,18 @@ import click
 
 from nemo_desta.errors import ConfigError
 from nemo_desta.evaluation.benchmarks import get_benchmark, get_rule
+from nemo_desta.evaluation.comparing import compare
 from nemo_desta.evaluation.forgetting import Forgetting, forgetting
 from nemo_desta.evaluation.judging import Judge
 from nemo_desta.evaluation.predicting.answering import Answerer
 from nemo_desta.evaluation.predicting.clips import ClipStore
-from nemo_desta.evaluation.predicting.config import BenchmarkConfig, EvalConfig
+from nemo_desta.evaluation.predicting.config import EvalConfig
 from nemo_desta.evaluation.predicting.model import LocalModel
 from nemo_desta.evaluation.predicting.prompts import Templates
 from nemo_desta.evaluation.predicting.run import Questions, chosen_items, predict, transcribe_all, why_not
 from nemo_desta.evaluation.predictions import read_predictions
 from nemo_desta.evaluation.prepared import load_data, summary
-from nemo_desta.evaluation.scores import write_scores
+from nemo_desta.evaluation.scores import Scores, write_scores
 from nemo_desta.evaluation.scoring import score_file, table
 from nemo_desta.files import lock_directory, write_json
 from nemo_desta.schema import from_dict
@@ -103,7 +104,7 @@ class Evaluation:
             predictions = self.predict(name)
             scored += [self.score(name, path) for path in predictions.values()]
             if self.config.forgetting and self.config.model is not None:
-                scored += self._forgetting(name)
+                self._forgetting(name)
         data = {name: q.data for name, q in self.questions.items()}
         write_markdown(scored, self.folder / "report.md")
         report = write_report(scored, self.folder / "report.html", data=data)
@@ -154,17 +155,22 @@ class Evaluation:
 
     def score(self, name: str, predictions: Path) -> Path:
         """scores.json beside the predictions."""
-        section, questions = self.config.benchmarks[name], self.load(name)
-        data = replace(questions.data, items=questions.items)
-        protocol = Path(section.protocol) if section.protocol else None
-        scores = score_file(name, predictions, section.rule, self.judge, data, protocol, _texts(section.options))
-        notes = [*scores.notes, *self._own_notes(section, questions)]
+        questions = self.load(name)
+        scores = self._scored(name, predictions, questions)
+        notes = (*scores.notes, *self._own_notes(questions))
         path = predictions.parent / "scores.json"
-        write_scores(path, replace(scores, notes=tuple(notes)))
+        write_scores(path, replace(scores, notes=notes))
         click.echo(f"\n{predictions.parent.name}: {table(scores)}")
         return path
 
-    def _own_notes(self, section: BenchmarkConfig, questions: Questions) -> Iterator[str]:
+    def _scored(self, name: str, predictions: Path, questions: Questions) -> Scores:
+        section = questions.section
+        data = replace(questions.data, items=questions.items)
+        protocol = Path(section.protocol) if section.protocol else None
+        return score_file(name, predictions, section.rule, self.judge, data, protocol, _texts(section.options))
+
+    def _own_notes(self, questions: Questions) -> Iterator[str]:
+        section = questions.section
         if section.limit is not None:
             yield f"ONLY A PART: the first {section.limit} questions of each subset were asked (limit)."
         long_ = len(questions.clips.long_clips)
@@ -181,14 +187,14 @@ class Evaluation:
             raise ConfigError("predictors has endpoint, and the section endpoint is empty.")
         return Endpoint(self.config.endpoint)
 
-    def _forgetting(self, name: str) -> list[Path]:
-        """The model without audio beside its backbone on the same text; scores of the two (and of the adapter), for the report."""
+    def _forgetting(self, name: str) -> None:
+        """The model without audio beside its backbone on the same text; with LoRA, the adapter on for text, too, and its scores."""
         from nemo_desta.evaluation.predicting.untouched import adapted, untouched
 
         questions = self.load(name)
         form = next((p for p in ("oracle", "backbone") if why_not(p, questions.items) is None), None)
         if form is None:
-            return []
+            return
         limited = replace(questions, items=questions.items[: self.config.forgetting])
         model, folder = self.local.model, self.folder / name / "forgetting"
         who: dict[str, Answerer] = {"without_audio": self.local, "untouched": untouched(model)}
@@ -196,12 +202,23 @@ class Evaluation:
             who["adapter_on"] = adapted(model, self.local.describe()["weights"])
         paths = {k: predict(limited, form, a, folder / k, self.config) for k, a in who.items()}
         found = {
-            k: _compared(paths[k], paths["untouched"], name, frozen=k == "without_audio")
+            k: _compared(paths[k], paths["untouched"], name, frozen=k == "without_audio").to_dict()
             for k in paths
             if k != "untouched"
         }
-        write_json(folder / "forgetting.json", {k: f.to_dict() for k, f in found.items()})
-        return []
+        if "adapter_on" in found:
+            found["adapter_on"]["scores"] = self._score_difference(
+                name, limited, paths["adapter_on"], paths["untouched"]
+            )
+        write_json(folder / "forgetting.json", found)
+
+    def _score_difference(self, name: str, questions: Questions, first: Path, second: Path) -> dict[str, Any] | None:
+        """Paired comparison of two runs by the benchmark's rule; None where it cannot be scored without a judge."""
+        section = self.config.benchmarks[name]
+        if get_rule(questions.benchmark, section.rule).needs_judge and self.judge is None:
+            return None
+        scores = [self._scored(name, path, questions) for path in (first, second)]
+        return compare(*scores, allow_partial=True).to_dict()
 
 
 def _compared(path: Path, reference: Path, name: str, frozen: bool) -> Forgetting:
