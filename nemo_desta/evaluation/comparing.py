@@ -72,11 +72,17 @@ class Comparison:
     groups: tuple[Paired, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def multiple(self) -> str:
+        """A warning of how many groups are compared; "" where there is at most one."""
+        return _MULTIPLE.format(n=len(self.groups)) if len(self.groups) > 1 else ""
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON; NaN becomes None."""
+        notes = [*self.notes, *filter(None, [self.multiple])]
         return {
             "benchmark": self.benchmark, "unit": self.unit, "names": list(self.names), "overall": _plain(self.overall),
-            "groups": [_plain(g) for g in self.groups], "notes": list(self.notes),
+            "groups": [_plain(g) for g in self.groups], "notes": notes,
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -101,7 +107,7 @@ class Comparison:
             for row in rows
         ]
         title = f"{self.benchmark}: first = {self.names[0]}, second = {self.names[1]}"
-        return "\n".join([title, *lines, *(f"note: {n}" for n in self.notes)])
+        return "\n".join([title, *lines, *(f"note: {n}" for n in (*self.notes, *filter(None, [self.multiple])))])
 
 
 def compare(first: Scores, second: Scores, allow_partial: bool = False, seed: int = 0) -> Comparison:
@@ -122,8 +128,6 @@ def compare(first: Scores, second: Scores, allow_partial: bool = False, seed: in
     scale = 100.0 if first.headline.unit == "%" else 1.0
     overall, said = _overall(pairs, first, second, scale, seed)
     groups = _with_holm([_paired(g, members, scale, seed) for g, members in _groups(pairs).items()])
-    if len(groups) > 1:
-        said = [*said, _MULTIPLE.format(n=len(groups))]
     names = (_name(first), _name(second))
     return Comparison(first.benchmark, first.headline.unit, names, overall, tuple(groups), (*notes, *said))
 
@@ -140,14 +144,10 @@ def _overall(pairs: Sequence[Pair], first: Scores, second: Scores, scale: float,
         return best, [
             "The difference is of subsets' means, each counted alike, as in the headline."
         ] if best is not plain else []
-    return plain, [f"The difference is of means over the items compared; {_headlines(first, second)}."]
-
-
-def _headlines(first: Scores, second: Scores) -> str:
-    values = first.headline.value, second.headline.value
-    if np.isnan(values).any():
-        return f"the headline ({first.headline.name}) is not defined in both"
-    return f"the headlines ({first.headline.name}: {values[0]:.2f} and {values[1]:.2f}) are computed otherwise"
+    name = first.headline.name
+    undefined = np.isnan([first.headline.value, second.headline.value]).any()
+    why = "is not defined in both" if undefined else "is computed otherwise: over other items, or as a mean of means"
+    return plain, [f"The difference is of means over the items compared; the headline ({name}) {why}."]
 
 
 def _off(found: Paired, first: Scores, second: Scores) -> float:

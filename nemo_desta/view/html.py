@@ -9,9 +9,9 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-__all__ = ["assets", "environment"]
+__all__ = ["assets", "environment", "printed"]
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
@@ -31,6 +31,11 @@ def _finalize(value: Any) -> Any:
     if isinstance(value, str) and not isinstance(value, Markup):
         return _INVISIBLE.sub(_picture, value)
     return value
+
+
+def printed(text: str) -> str:
+    """A text as a page holds it."""
+    return str(escape(_finalize(text)))
 
 
 def _picture(found: re.Match[str]) -> str:

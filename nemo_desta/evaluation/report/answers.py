@@ -11,12 +11,14 @@ from nemo_desta.evaluation.items import Data
 from nemo_desta.evaluation.report.sections import Section
 from nemo_desta.evaluation.report.sounds import Sounds
 from nemo_desta.evaluation.scores import ItemScore
+from nemo_desta.view.html import printed
 from nemo_desta.view.sound import Shown
 
 __all__ = ["Answered", "Listing", "listings"]
 
 MOST_ANSWERS = 400
-_LONG, _LOW = 3000, 0.5
+_MOST_BYTES = 4_000_000
+_LONG, _SHORT, _LOW = 3000, 600, 0.5
 _SHOWN_APART = ("instruction", "audios", "choices", "judge", "parsed", "named", "judge_error")
 _SEED = 0
 
@@ -70,7 +72,11 @@ class Listing:
 
 
 def listings(
-    found: Sequence[Section], sounds: Sounds, data: Mapping[str, Data] | None = None, most: int = MOST_ANSWERS
+    found: Sequence[Section],
+    sounds: Sounds,
+    data: Mapping[str, Data] | None = None,
+    most: int = MOST_ANSWERS,
+    most_bytes: int = _MOST_BYTES,
 ) -> list[Listing]:
     """Wrong answers of each section, drawn as evenly from the outcomes as their numbers allow.
 
@@ -78,17 +84,18 @@ def listings(
         sounds: where clips come from, and how many there may be.
         data: questions by benchmark, for what scores.json does not hold.
         most: answers in all.
+        most_bytes: of their texts in all.
     """
-    made = []
+    made: list[Listing] = []
     for number, section in enumerate(found):
+        sounds.share(len(found) - number)
         left = most - sum(len(m.answers) for m in made)
-        made.append(
-            _listing(section, sounds, (data or {}).get(section.main.scores.benchmark), left // (len(found) - number))
-        )
+        known = (data or {}).get(section.main.scores.benchmark)
+        made.append(_listing(section, sounds, known, left // (len(found) - number), most_bytes // len(found)))
     return made
 
 
-def _listing(section: Section, sounds: Sounds, data: Data | None, most: int) -> Listing:
+def _listing(section: Section, sounds: Sounds, data: Data | None, most: int, most_bytes: int) -> Listing:
     by_outcome: dict[str, list[ItemScore]] = {}
     for item in section.main.scores.items:
         outcome = _outcome(item)
@@ -97,7 +104,8 @@ def _listing(section: Section, sounds: Sounds, data: Data | None, most: int) -> 
     drawn = _drawn(by_outcome, most)
     others = [(r.label, {i.id: i for i in r.scores.items}) for r in section.runs[1:]]
     known = {i.id: i for i in data.items} if data else {}
-    answers = []
+    answers: list[Answered] = []
+    size = 0
     for number, (outcome, item) in enumerate(drawn):
         anchor = f"{section.key}-{number}"
         asked = known.get(item.id)
@@ -105,8 +113,23 @@ def _listing(section: Section, sounds: Sounds, data: Data | None, most: int) -> 
         clips, heard_at = sounds.clips(section.main.scores.benchmark, audios, anchor)
         said = str(item.detail.get("instruction") or (asked.instruction if asked else ""))
         answers.append(_answered(anchor, outcome, item, said, others, clips, heard_at))
+        size += _size(answers[-1])
+        if size > most_bytes:
+            break
     counts = Counter({k: len(v) for k, v in by_outcome.items()})
     return Listing(section, tuple(answers), dict(counts.most_common()), sum(counts.values()))
+
+
+def _size(answer: Answered) -> int:
+    """Bytes of the page that the texts take, about."""
+    texts = [answer.id, answer.instruction, answer.response or "", answer.reference or "", answer.parsed, answer.judge]
+    texts += [
+        *answer.groups,
+        *answer.choices,
+        *(t for o in answer.others for t in o),
+        *(t for m in answer.more for t in m),
+    ]
+    return sum(len(printed(t).encode()) for t in texts)
 
 
 def _outcome(item: ItemScore) -> str | None:
@@ -140,20 +163,20 @@ def _answered(
     choices = detail.get("choices")
     return Answered(
         anchor, item.id, outcome, tuple(f"{k}={v}" for k, v in item.groups.items()), _cut(instruction),
-        tuple(map(str, choices)) if isinstance(choices, (list, tuple)) else (),
-        None if item.response is None else _cut(item.response), item.reference and _cut(item.reference),
+        tuple(_cut(str(c), _SHORT) for c in choices) if isinstance(choices, (list, tuple)) else (),
+        None if item.response is None else _cut(str(item.response)), None if item.reference is None else _cut(str(item.reference)),
         _text(detail.get("parsed", detail.get("named"))), _text(detail.get("judge") or detail.get("judge_error")),
-        tuple((label, i.outcome, _cut(i.response or "", 300)) for label, i in said),
-        tuple((k, _text(v)) for k, v in detail.items() if k not in _SHOWN_APART), clips, heard_at,
+        tuple((label, i.outcome, _cut(str(i.response or ""), 300)) for label, i in said),
+        tuple((str(k), _text(v, _SHORT)) for k, v in detail.items() if k not in _SHOWN_APART), clips, heard_at,
     )  # fmt: skip
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, most: int = _LONG) -> str:
     if value is None or isinstance(value, str):
-        return _cut(value or "")
+        return _cut(value or "", most)
     if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
-        return _cut("\n".join(value)) if value else "nothing"
-    return _cut(json.dumps(value, ensure_ascii=False, default=str))
+        return _cut("\n".join(value), most) if value else "nothing"
+    return _cut(json.dumps(value, ensure_ascii=False, default=str), most)
 
 
 def _cut(text: str, most: int = _LONG) -> str:

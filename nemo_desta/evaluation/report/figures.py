@@ -11,6 +11,7 @@ from nemo_desta.evaluation.scores import ALL, Metric
 
 __all__ = ["Bar", "Chart", "charts", "figure", "interval", "number", "signed"]
 
+_MOST_LINES = 60
 _SCALES = {"%": (0.0, 100.0), "1-5": (1.0, 5.0)}
 
 
@@ -67,6 +68,7 @@ class Chart:
         low, high: ends of the scale, as text.
         lines: (group, bars of the runs).
         chance: whether there is a tick for it.
+        more: groups that are not shown.
     """
 
     title: str
@@ -74,6 +76,7 @@ class Chart:
     high: str
     lines: tuple[tuple[str, tuple[Bar, ...]], ...]
     chance: bool
+    more: int
 
 
 def charts(section: Section) -> list[Chart]:
@@ -82,9 +85,9 @@ def charts(section: Section) -> list[Chart]:
     for name, key in dict.fromkeys((m.name, _key(m)) for m in section.main.scores.metrics if m.group != ALL):
         groups = [m for m in section.main.scores.metrics if m.name == name and m.group != ALL and _key(m) == key]
         scale = _scale(section.runs, groups)
-        lines = tuple((_value(m), tuple(_bars(section.runs, m, scale))) for m in groups)
+        lines = tuple((_value(m), tuple(_bars(section.runs, m, scale))) for m in groups[:_MOST_LINES])
         ticks = any(bar.chance is not None for _, bars in lines for bar in bars)
-        made.append(Chart(f"{name} by {key}", f"{scale[0]:g}", f"{scale[1]:g}", lines, ticks))
+        made.append(Chart(f"{name} by {key}", f"{scale[0]:g}", f"{scale[1]:g}", lines, ticks, len(groups) - len(lines)))
     return made
 
 

@@ -59,6 +59,9 @@ def read_runs(files: Sequence[Path]) -> dict[tuple[str, str], list[Run]]:
             f"{twice[0]}: given twice." if twice else "there are no scores to report; give scores.json files."
         )
     read = [(Path(f), read_scores(Path(f))) for f in files]
+    empty = next((path for path, scores in read if not scores.metrics), None)
+    if empty is not None:
+        raise EvaluationError(f"{empty}: holds no figure; score the answers again.")
     found: dict[tuple[str, str], list[tuple[Path, Scores]]] = {}
     for path, scores in read:
         found.setdefault((scores.benchmark, str(scores.rule.get("name"))), []).append((path, scores))

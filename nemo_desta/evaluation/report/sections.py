@@ -11,6 +11,7 @@ from typing import Any
 from nemo_desta.errors import EvaluationError
 from nemo_desta.evaluation.baselines import AudioHelped, audio_helped, chance
 from nemo_desta.evaluation.comparing import Comparison, compare
+from nemo_desta.evaluation.forgetting import Difference, Forgetting
 from nemo_desta.evaluation.published import PublishedRow, figure_name, published_rows
 from nemo_desta.evaluation.report.runs import TITLES, Run, read_runs
 from nemo_desta.evaluation.scores import ALL, COUNTS, Metric
@@ -18,7 +19,7 @@ from nemo_desta.evaluation.scores import ALL, COUNTS, Metric
 __all__ = ["Section", "Versus", "sections"]
 
 _MOST_COLUMNS = 12
-_LOUD = re.compile(r"[A-Z][A-Z ]{5,}")
+_LOUD = re.compile(r"\b[A-Z]{3,} [A-Z]+ [A-Z]{3,}\b|\bINCOMPLETE\b")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Section:
         counts: names of counts that are not zero in some run.
         versus: the main run against each other one.
         audio: what hearing was worth, one sentence a run that hears.
-        forgetting: name -> what `Forgetting.to_dict` gave.
+        forgetting: by name, as `eval run` left it.
         loud, notes: notes of the runs, those that begin in capitals first; of several runs with the label.
     """
 
@@ -67,9 +68,18 @@ class Section:
     counts: tuple[str, ...]
     versus: tuple[Versus, ...]
     audio: tuple[str, ...]
-    forgetting: Mapping[str, Mapping[str, Any]]
+    forgetting: Mapping[str, Forgetting]
     loud: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def paired_notes(self) -> list[str]:
+        """Notes of the comparisons, each once, with the labels of those it is of."""
+        found = [(v.other.label, n) for v in self.versus if v.comparison for n in v.comparison.notes]
+        return [
+            f"{note} ({', '.join(label for label, n in found if n == note)})"
+            for note in dict.fromkeys(n for _, n in found)
+        ]
 
     @property
     def main(self) -> Run:
@@ -152,18 +162,29 @@ def _helped(run: Run, cascade: Run, known: Comparison | None) -> AudioHelped | s
 
 
 def _label(run: Run, runs: Sequence[Run], text: object) -> str:
-    return f"{run.label}: {text}" if len(runs) > 1 else str(text)
+    other = " (its language model may be another than the cascade's)" if run.name == "endpoint" else ""
+    return f"{run.label}{other}: {text}" if len(runs) > 1 or other else str(text)
 
 
-def _forgetting(runs: Sequence[Run]) -> dict[str, Mapping[str, Any]]:
-    """What `eval run` left in forgetting/forgetting.json beside the predictors' folders; nothing where that is damaged."""
-    for folder in dict.fromkeys(r.path.resolve().parent.parent for r in runs):
-        try:
-            found = json.loads((folder / "forgetting" / "forgetting.json").read_text(encoding="utf-8"))
-            return {str(k): v for k, v in found.items() if {"n", "identical", "frozen", "differences"} <= set(v)}
-        except (OSError, ValueError, AttributeError, TypeError):
-            continue
-    return {}
+def _forgetting(runs: Sequence[Run]) -> dict[str, Forgetting]:
+    """What `eval run` left in forgetting/forgetting.json beside the predictors' folders.
+
+    Raises:
+        EvaluationError: the file is damaged.
+    """
+    folders = dict.fromkeys(r.path.resolve().parent.parent for r in runs)
+    path = next((p for f in folders if (p := f / "forgetting" / "forgetting.json").is_file()), None)
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: _forgotten(value) for name, value in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as err:
+        raise EvaluationError(f"{path}: cannot be read ({err}); remove it, or run the evaluation again.") from err
+
+
+def _forgotten(value: Mapping[str, Any]) -> Forgetting:
+    return Forgetting(**{**value, "differences": tuple(Difference(**d) for d in value["differences"])})
 
 
 def _counts(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -26,11 +26,18 @@ class Sounds:
 
     def __init__(self, roots: Mapping[str, Path], most: int = MOST_CLIPS, most_bytes: int = _MOST_BYTES) -> None:
         self.roots, self.most, self.most_bytes = roots, most, most_bytes
-        self.left_out = 0
         self._shown: dict[tuple[str, str], str] = {}
         self._bytes = 0
+        self._most_now, self._bytes_now = most, most_bytes
 
-    def clips(self, benchmark: str, audios: Sequence[object], anchor: str) -> tuple[tuple[Shown, ...], dict[str, str]]:
+    def share(self, sections: int) -> None:
+        """From now on, leave clips and bytes for all but the first of this many sections."""
+        self._most_now = len(self._shown) + (self.most - len(self._shown)) // sections
+        self._bytes_now = self._bytes + (self.most_bytes - self._bytes) // sections
+
+    def clips(
+        self, benchmark: str, audios: str | Sequence[object], anchor: str
+    ) -> tuple[tuple[Shown, ...], dict[str, str]]:
         """What can be shown of an answer's clips.
 
         Args:
@@ -41,7 +48,7 @@ class Sounds:
             the clips (those with a `problem` too), and path -> anchor for those that another answer shows.
         """
         clips, heard_at = [], {}
-        for audio in map(str, audios):
+        for audio in [audios] if isinstance(audios, str) else map(str, audios):
             before = self._shown.get((benchmark, audio))
             if before is not None:
                 heard_at[audio] = before
@@ -59,13 +66,11 @@ class Sounds:
         problem = _unfit(root, audio)
         if problem:
             return Shown(audio, None, problem)
-        if len(self._shown) >= self.most or self._bytes >= self.most_bytes:
-            self.left_out += 1
+        if len(self._shown) >= self._most_now or self._bytes >= self._bytes_now:
             return Shown(audio, None, f"{audio}: not embedded, the page has as many clips as it may")
         clip = show_clip(root, audio, None)
         size = len(clip.sound) + len(clip.picture)
-        if self._bytes + size > self.most_bytes:
-            self.left_out += 1
+        if self._bytes + size > self._bytes_now:
             return Shown(audio, None, f"{audio}: not embedded, it would make the page too large")
         self._bytes += size
         return (
