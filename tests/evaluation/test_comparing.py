@@ -215,6 +215,13 @@ def test_where_audio_helped():
     assert "\n" not in line and line.index("sound") < line.index("speech") < line.index("music")
 
 
+def test_a_group_that_is_better_by_chance_is_not_claimed():
+    groups = [{"task": t} for t in ["sound"] * 40 + ["speech"] * 40]
+    values = [1] * 2 + [0] * 38 + [1, 0] * 20
+    found = audio_helped(scores(items(values, groups)), scores(items([0] * 40 + [1, 0] * 20, groups), "cascade"))
+    assert found.helped == () and {g.group for g in found.unclear} == {"task=sound", "task=speech"}
+
+
 def test_where_nothing_can_be_said():
     line = str(audio_helped(scores(items([1, 0])), scores(items([0, 0]), "cascade")))
     assert "nothing can be said" in line

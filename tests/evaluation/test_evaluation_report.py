@@ -357,3 +357,10 @@ def test_markdown_has_the_same_table(tmp_path):
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
     assert len(widths) == 3, "three tables, each of one width"
     assert "it helped in task=sound" in text and "commit 0628af2" in text
+
+
+def test_no_name_breaks_the_markdown_table(tmp_path):
+    text = write_markdown(stored(tmp_path, scores(items([1]), "a|b `c`\n| d")), tmp_path / "r.md").read_text(
+        encoding="utf-8"
+    )
+    assert r"| a\|b \`c\` \| d | 100.00" in text
