@@ -101,7 +101,13 @@ def test_a_rule_of_ours_is_never_shown_as_comparable(tmp_path):
 def test_the_official_rule_with_another_judge_is_said(tmp_path):
     found = scores(items([1, 0]), rule={**RULE, "judge": "gpt-4o"}, judge={"model": "smol"})
     (section,) = sections(stored(tmp_path, found))
-    assert section.standing == "almost" and "judged by smol where the authors ask gpt-4o" in section.standing_text
+    assert section.standing == "judge" and "judged by smol where the authors ask gpt-4o" in section.standing_text
+
+
+def test_data_of_no_known_version_is_said(tmp_path):
+    (section,) = sections(stored(tmp_path, scores(items([1, 0]), data={"version": "w" * 64, "known_as": None})))
+    assert section.standing == "data"
+    assert "official rule, data not known" in text_of(page_of([section.main.path], tmp_path))
 
 
 def test_counts_of_what_went_wrong_are_visible(tmp_path):
@@ -321,7 +327,7 @@ def test_undefined_figures_are_dashes(tmp_path):
         Metric("delta", "x=y", nan, nan, nan, 0, ""),
     ]
     page = page_of(stored(tmp_path, scores(items([1, 0]), metrics=metrics)), tmp_path)
-    assert "nan" not in text_of(page).lower() and "not computed" in text_of(page)
+    assert "nan" not in text_of(page).lower() and "overall is not defined: not computed." in text_of(page)
 
 
 def test_scores_of_no_items(tmp_path):

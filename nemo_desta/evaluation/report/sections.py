@@ -45,8 +45,8 @@ class Section:
         key: for anchors.
         title: of the benchmark.
         runs: the first is the main one.
-        standing: whether the figures may be held against published ones: "official", "almost" (official rule, another judge)
-            or "ours"; `standing_text` says it in words.
+        standing: whether the figures may be held against published ones: "official", "judge" (official rule, another judge),
+            "data" (official rule, not known to be on published data), or "ours"; `standing_text` says it in words.
         chance: what guessing gives; None where not all items can be guessed.
         columns: figure names of the main table, the headline first.
         published: rows by source.
@@ -121,7 +121,9 @@ def _standing(run: Run) -> tuple[str, str]:
     if not rule.get("official", True):
         return "ours", "NOT the official rule: not comparable with published figures"
     if rule.get("judge") and judge and judge != rule["judge"]:
-        return "almost", f"official rule, but judged by {judge} where the authors ask {rule['judge']}"
+        return "judge", f"official rule, but judged by {judge} where the authors ask {rule['judge']}"
+    if not run.scores.data.get("known_as"):
+        return "data", "official rule, but the questions are not known to be a published version of the benchmark"
     return "official", "official rule: what the authors' code gives on the same answers"
 
 
