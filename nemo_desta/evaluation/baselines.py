@@ -34,7 +34,7 @@ class AudioHelped:
 
     Attributes:
         overall: model - cascade on all items.
-        helped, hurt: groups whose 95 % interval lies above, below 0; the largest difference first.
+        helped, hurt: groups decided (see `Paired.decided`) for, against the model; the largest difference first.
         unclear: the other groups.
     """
 
@@ -66,15 +66,15 @@ def audio_helped(model: Scores, cascade: Scores, comparison: Comparison | None =
     """
     found = comparison or compare(model, cascade, allow_partial=True)
     ranked = sorted(found.groups, key=lambda g: -abs(g.difference))
-    helped, hurt = tuple(g for g in ranked if g.low > 0), tuple(g for g in ranked if g.high < 0)
+    helped, hurt = tuple(g for g in ranked if g.decided > 0), tuple(g for g in ranked if g.decided < 0)
     return AudioHelped(found.overall, helped, hurt, tuple(g for g in found.groups if g not in helped + hurt))
 
 
 def _verdict(overall: Paired) -> str:
     figure = f"({overall.difference:+.1f}, 95 % {overall.low:+.1f} to {overall.high:+.1f})"
-    if overall.low > 0:
+    if overall.decided > 0:
         return f"Audio helped beyond the transcript {figure}"
-    if overall.high < 0:
+    if overall.decided < 0:
         return f"Audio hurt: the transcript alone does better {figure}"
     return f"Whether audio helped beyond the transcript, nothing can be said {figure}"
 

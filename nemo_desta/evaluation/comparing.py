@@ -1,7 +1,8 @@
 """Paired comparison of two runs on the same items: the difference, its interval and its p-value, overall and by group.
 
 Right-or-wrong items are compared by McNemar's exact test (two-sided) with Newcombe's interval of a paired difference
-(method 10, Statistics in Medicine 17, 1998, 2635-2650); other values by the paired bootstrap.
+(method 10, Statistics in Medicine 17, 1998, 2635-2650); other values by the interval of the paired bootstrap and a paired
+randomisation test.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from nemo_desta.evaluation.scores import Scores
 
 __all__ = ["Comparison", "Paired", "compare"]
 
-_CLOSE = 0.05
+_CLOSE, _DOUBT = 0.05, 0.05
 _MULTIPLE = (
     "{n} groups are compared: at 95 %, one interval in twenty misses the truth even if nothing differs; "
     "the column after Holm has p-values that allow for all {n}."
@@ -36,7 +37,7 @@ class Paired:
         p_value: two-sided, of no difference.
         p_holm: adjusted for the number of groups (Holm); NaN for "all".
         first_better, second_better: discordant items: those on which one has a higher value than the other.
-        method: "mcnemar" (exact) or "bootstrap".
+        method: "mcnemar" (exact) or "bootstrap" (its p-value is of the randomisation test).
     """
 
     group: str
@@ -51,6 +52,15 @@ class Paired:
     second_better: int
     method: str
     p_holm: float = nan
+
+    @property
+    def decided(self) -> int:
+        """1 where the first is better beyond doubt, -1 where the second is, 0 where nothing can be said.
+
+        Both must agree: the interval lies off 0, and p is below 0.05; of a handful of items an interval alone says too much.
+        """
+        sure = self.p_value < _DOUBT
+        return int(sure and self.low > 0) - int(sure and self.high < 0)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The statistics of paired values: McNemar's exact test, Newcombe's interval, the paired bootstrap, Holm's correction."""
+"""The statistics of paired values: McNemar's test, Newcombe's interval, bootstrap and randomisation, Holm's correction."""
 
 from collections.abc import Sequence
 from math import nan, sqrt
@@ -9,6 +9,8 @@ from nemo_desta.bootstrap import NUM_RESAMPLES
 from nemo_desta.evaluation.statistics import wilson_interval
 
 __all__ = ["bootstrap", "holm", "mcnemar", "newcombe", "p_text"]
+
+_FLIPS = 9999
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
@@ -55,10 +57,11 @@ def _joined(a: float, b: float, phi: float) -> float:
 
 
 def bootstrap(strata: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float, float]:
-    """95 % percentile interval of the mean of strata's mean differences, and the p-value of none.
+    """95 % percentile interval of the mean of strata's mean differences, and the two-sided p-value of none.
 
-    Each stratum is resampled within itself. The p-value is the share of resamples, shifted to no difference, that lie as
-    far off as what was found; it cannot be below 1 / (resamples + 1).
+    The interval resamples each stratum within itself. The p-value is of the paired randomisation test: were the two runs
+    alike, each difference could as well have the other sign (of right-or-wrong items, this is McNemar's test). It cannot be
+    below 1 / (draws + 1).
 
     Args:
         strata: (N_i,) differences of each.
@@ -67,18 +70,26 @@ def bootstrap(strata: Sequence[np.ndarray], seed: int = 0) -> tuple[float, float
         low, high, p.
     """
     rng = np.random.default_rng(seed)
-    drawn = np.mean([_means(differences, rng) for differences in strata], axis=0)
-    found = float(np.mean([d.mean() for d in strata]))
+    drawn = np.mean([_resampled(d, rng) for d in strata], axis=0)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    beyond = int((np.abs(drawn - found) >= abs(found) - 1e-12).sum())
-    return float(low), float(high), min(1.0, (1 + beyond) / (1 + len(drawn)))
+    found = abs(float(np.mean([d.mean() for d in strata])))
+    flipped = np.mean([_flipped(d, rng) for d in strata], axis=0)
+    beyond = int((np.abs(flipped) >= found - 1e-12).sum())
+    return float(low), float(high), (1 + beyond) / (1 + _FLIPS)
 
 
-def _means(differences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _resampled(differences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Means of resamples, (NUM_RESAMPLES,): how often each distinct value is drawn is all that they depend on."""
     values, counts = np.unique(differences, return_counts=True)
     n = len(differences)
     return rng.multinomial(n, counts / n, size=NUM_RESAMPLES) @ values / n
+
+
+def _flipped(differences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Means with each sign drawn anew, (_FLIPS,): how many of each size are positive is all that they depend on."""
+    sizes, counts = np.unique(np.abs(differences), return_counts=True)
+    positive = rng.binomial(counts, 0.5, size=(_FLIPS, len(sizes)))
+    return (2 * positive - counts) @ sizes / len(differences)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -53,7 +53,18 @@ def test_newcombe_covers_95_percent():
 def test_bootstrap_of_constant_differences():
     assert bootstrap([np.zeros(9)]) == (0.0, 0.0, 1.0)
     low, high, p = bootstrap([np.full(9, 0.5)])
-    assert (low, high) == pytest.approx((0.5, 0.5)) and p == pytest.approx(1 / 2001)
+    assert (low, high) == pytest.approx((0.5, 0.5)) and p == pytest.approx(2 / 2**9, abs=0.002)
+
+
+def test_randomising_signs_of_right_and_wrong_items_is_mcnemar():
+    differences = np.array([1.0] * 8 + [-1.0] * 2 + [0.0] * 30)
+    assert bootstrap([differences])[2] == pytest.approx(mcnemar(8, 2), abs=0.01)
+
+
+def test_two_items_decide_nothing():
+    for ours, theirs in ((1, 0), (0.75, 0.25)):
+        found = compare(scores(items([ours] * 2)), scores(items([theirs] * 2))).overall
+        assert found.low > 0 and found.p_value == pytest.approx(0.5, abs=0.02) and found.decided == 0
 
 
 def test_bootstrap_agrees_with_the_normal_approximation():

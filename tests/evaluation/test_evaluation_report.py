@@ -245,7 +245,7 @@ def test_a_wrong_answer_is_shown_with_all_that_is_known(clips):
 
 
 def test_right_and_good_answers_are_not_listed(tmp_path):
-    made = [*items([1, 0.9, 0.2, None])]
+    made = [*items([1, 0.9, 0.2, None]), ItemScore("a refusal that is wanted", 1.0, "refused")]
     (listing,) = listings(sections(stored(tmp_path, scores(made))), Sounds({}))
     assert {a.outcome: a.id for a in listing.answers} == {"low": "i2", "judge_failed": "i3"}
     assert listing.counts == {"low": 1, "judge_failed": 1}

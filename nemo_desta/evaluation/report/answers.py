@@ -133,7 +133,9 @@ def _size(answer: Answered) -> int:
 
 
 def _outcome(item: ItemScore) -> str | None:
-    """The outcome as it is listed; None for what is right, or good."""
+    """The outcome as it is listed; None for what is right, or good (a refusal may be)."""
+    if item.value == 1.0:
+        return None
     if item.outcome == "scored":
         return "low" if item.value is not None and item.value < _LOW else None
     return None if item.outcome == "right" else item.outcome
