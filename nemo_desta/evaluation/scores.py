@@ -28,10 +28,11 @@ __all__ = [
 
 FORMAT = 1
 ALL = "all"
-COUNTS = ("items", "answered", "missing", "failed", "unparsed", "refused", "fallback", "judge_failed")
+COUNTS = ("items", "answered", "missing", "failed", "unparsed", "refused", "fallback", "judge_failed", "unjudged")
 """items: in the denominator or left out of it by the rule; answered: have a response; missing: have none; failed: the
 predictor could not answer; unparsed: no answer could be read out of the response, or no verdict out of the judge's
-reply; refused: the response declines to answer; fallback: the official code would guess; judge_failed: no reply came."""
+reply; refused: the response declines to answer; fallback: the official code would guess; judge_failed: no reply came;
+unjudged: no judge was given."""
 
 
 @dataclass(frozen=True)

@@ -214,8 +214,16 @@ def test_whatever_was_answered_survives_a_cut_at_any_byte(tmp_path_factory, text
     kept = list(store.rows)
     assert kept == ids[: len(kept)]
     store.add({"id": i, "response": t} for i, t in zip(ids, texts, strict=True))
+    assert PredictionStore(folder, ids).rows == store.rows
     rows = [json.loads(line) for line in store.publish().read_text(encoding="utf-8").split("\n") if line]
     assert [(r["id"], r["response"]) for r in rows] == list(zip(ids, texts, strict=True))
+
+
+def test_an_answer_takes_the_place_of_an_earlier_failure_and_never_the_other_way(tmp_path: Path) -> None:
+    failed, answered = '{"id": "1", "error": "no"}\n', '{"id": "1", "response": "yes"}\n'
+    for lines in (failed + answered, answered + failed):
+        (tmp_path / "predictions.jsonl.partial").write_text(lines)
+        assert PredictionStore(tmp_path, ["1"]).rows["1"] == {"id": "1", "response": "yes"}
 
 
 def test_a_line_damaged_in_the_middle_is_named(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def load(source: Path, work: Path, subsets: Sequence[str] = ()) -> Data:
     items = tuple(item for track, found in rows.items() for row in found for item in _questions(track, row, root))
     unique(items, str(source))
     _check_audio(items, root)
-    return Data(root, items, content_hash(i.fields for i in items), _known(rows), _notes(rows, wanted, texts), texts)
+    return Data(root, items, content_hash(i.fields for i in items), _known(rows), _notes(rows, wanted), texts)
 
 
 def _csv_rows(path: Path, track: str) -> Iterator[dict[str, Any]]:
@@ -109,15 +109,11 @@ def _known(rows: Mapping[str, Sequence[Any]]) -> str | None:
     return "a1fdb14 (by 500 rows a track and 300 leading blanks)" if full and blanks == _LEADING_BLANKS else None
 
 
-def _notes(rows: Mapping[str, Sequence[Any]], wanted: Sequence[str], texts: Mapping[str, str]) -> tuple[str, ...]:
+def _notes(rows: Mapping[str, Sequence[Any]], wanted: Sequence[str]) -> tuple[str, ...]:
     notes = [f"Track {t} is not there." for t in wanted if t not in rows]
     other = [f"{t} {len(r)}" for t, r in rows.items() if len(r) != _ROWS]
     if other:
         notes.append(f"Not the published data, which has {_ROWS} clips a track: {', '.join(other)}.")
-    if not texts:
-        notes.append(
-            "The judge's prompt is not beside the data (evaluation/llm_judge.py); the judge rule needs --protocol."
-        )
     return tuple(notes)
 
 
