@@ -101,7 +101,8 @@ class Scores:
         items: one an item, missing ones too.
         counts: `COUNTS`, those that are not zero at least; scorers may add their own.
         notes: sentences that belong beside the table (which denominator, which version, what is not official).
-        data: {"version": hash or None, "known_as": name or None, ...}.
+        data: `version` (hash of the questions) and `known_as` (name), None where they were not given; `gold` (hash of what the answers
+            state of their questions), `answers` (hash of ids and responses), `differing` (how many state other facts than the data).
         judge: `Judge.describe()`, or None.
         predictor: what made the answers: {"name": ..., ...}; filled in by the command.
     """

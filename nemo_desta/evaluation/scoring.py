@@ -63,7 +63,8 @@ def score_answers(benchmark: Benchmark, answers: Sequence[Answer], context: Cont
     """Score answers beside the questions they belong to."""
     matched = match(answers, context.data)
     scores = benchmark.score(matched.answers, context)
-    data = {"version": None, "known_as": None, **scores.data}
+    gold = content_hash(a.fields for a in answers)
+    data = {"version": None, "known_as": None, "gold": gold, **scores.data}
     if context.data is not None:
         data |= {"version": context.data.version, "known_as": context.data.known_as}
     data |= {

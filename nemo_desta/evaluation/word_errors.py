@@ -47,13 +47,13 @@ class ErrorRate:
 
     Attributes:
         corpus: all errors over all reference units, with its 95 % interval (bootstrap over utterances).
-        mean: the mean of the utterances' own rates, those with an empty reference left out.
+        mean: the mean of the utterances' own rates with its interval, those with an empty reference left out.
         n: utterances.
         empty: utterances whose reference has no unit: what is said there counts as insertions in `corpus`.
     """
 
     corpus: Interval
-    mean: float
+    mean: Interval
     n: int
     empty: int
 
@@ -71,12 +71,15 @@ def error_rate(references: Sequence[str], hypotheses: Sequence[str], unit: Unit 
     )
     errors, lengths = counts[:, 0], counts[:, 1]
     spoken = lengths > 0
-    mean = float((errors[spoken] / lengths[spoken]).mean()) if spoken.any() else float("nan")
+    empty = int((~spoken).sum())
     if not spoken.any():
-        return ErrorRate(Interval(np.nan, np.nan, np.nan), mean, len(counts), int((~spoken).sum()))
+        undefined = Interval(np.nan, np.nan, np.nan)
+        return ErrorRate(undefined, undefined, len(counts), empty)
+    rates = errors[spoken] / lengths[spoken]
+    mean = bootstrap_interval(lambda w: w @ rates / w.sum(axis=1), len(rates), seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         corpus = bootstrap_interval(lambda w: ratio(errors, lengths, w), len(counts), seed)
-    return ErrorRate(corpus, mean, len(counts), int((~spoken).sum()))
+    return ErrorRate(corpus, mean, len(counts), empty)
 
 
 def _counts(reference: str, hypothesis: str, unit: Unit) -> tuple[int, int]:

@@ -471,8 +471,6 @@ def test_without_the_option_no_task_is_judged(tmp_path: Path) -> None:
 
 
 def test_word_errors_are_those_of_the_corpus_after_whispers_basic_normaliser(tmp_path: Path) -> None:
-    pytest.importorskip("nemo_desta.evaluation.word_errors")
-    pytest.importorskip("jiwer")
     base = {**ROWS["closed_ended_questions"][0], "response": "It is: HUMPTY-DUMPTY FELL <down>."}
     rows = [
         {**base, "id": 0, "label": "HUMPTY DUMPTY FELL DOWN", "eval_response": "HUMPTY-DUMPTY FELL <down>."},
@@ -480,14 +478,14 @@ def test_word_errors_are_those_of_the_corpus_after_whispers_basic_normaliser(tmp
     ]
     write(tmp_path / "llm_eval@closed.jsonl", rows)
     scores = score(BENCHMARK.read(tmp_path))
-    # one wrong word of five; the mean over items would be (0 + 1) / 2
-    assert value(scores, "task_wer", "dataset=ASR, constraint=with") == pytest.approx(20.0)
+    group = "dataset=ASR, constraint=with"
+    assert value(scores, "task_wer", group) == pytest.approx(20.0)  # one wrong word of five
+    assert value(scores, "task_wer_mean", group) == pytest.approx(50.0)  # (0 + 1) / 2
+    assert value(scores, "task_cer", group) == pytest.approx(100 * 3 / 25)  # "no" to "yes": three of 25 characters
     assert any("1 transcripts of the judge do not stand in the response" in note for note in scores.notes)
 
 
 def test_a_gold_transcript_without_a_word_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("nemo_desta.evaluation.word_errors")
-    pytest.importorskip("jiwer")
     row = {**ROWS["closed_ended_questions"][0], "label": "<>", "response": "Yes", "eval_response": "Yes"}
     write(tmp_path / "llm_eval@closed.jsonl", [row])
     with pytest.raises(EvaluationError, match=r"hold no word \(first: closed/0\)"):

@@ -38,7 +38,7 @@ def test_the_corpus_figure_is_jiwers(pairs: list[tuple[str, str]]) -> None:
 def test_what_is_said_where_nothing_was_counts_as_insertions() -> None:
     rate = error_rate(["a b", ""], ["a b", "x"])
     assert rate.corpus.value == pytest.approx(1 / 2)
-    assert (rate.mean, rate.n, rate.empty) == (0.0, 2, 1)
+    assert (rate.mean.value, rate.n, rate.empty) == (0.0, 2, 1)
     assert np.isnan(error_rate([""], ["x"]).corpus.value)
 
 

@@ -4,14 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from nemo_desta.errors import EvaluationError
 from nemo_desta.evaluation.benchmarks import Context
 from nemo_desta.evaluation.benchmarks.speech_ifeval.judged import TASK_INSTRUCTION, prompt, transcript, verdict
 from nemo_desta.evaluation.items import Answer
 from nemo_desta.evaluation.scores import Metric, mean_metric, metric
-from nemo_desta.evaluation.statistics import Interval, bootstrap_interval
 
 __all__ = ["Task", "check", "judge", "metrics", "notes"]
 
@@ -88,13 +85,13 @@ def metrics(answers: Sequence[Answer], tasks: Mapping[int, Task]) -> list[Metric
             told = [float(tasks[i].outcome == "right") for i, a in members.items() if a.fields["metric"] == "accuracy"]
             heard = {i: a for i, a in members.items() if a.fields["metric"] == "wer" and tasks[i].outcome == "scored"}
             found += [mean_metric("task_accuracy", told, group)] if told else []
-            found += [_word_errors(heard, tasks, group)] if heard else []
+            found += _word_errors(heard, tasks, group) if heard else []
     return found
 
 
-def _word_errors(rows: Mapping[int, Answer], tasks: Mapping[int, Task], group: str) -> Metric:
-    """The corpus figure; the interval resamples clips."""
-    from nemo_desta.evaluation.word_errors import corpus_wer
+def _word_errors(rows: Mapping[int, Answer], tasks: Mapping[int, Task], group: str) -> list[Metric]:
+    """The corpus figure (the official one, for words) and the mean over clips, of words and characters."""
+    from nemo_desta.evaluation.word_errors import error_rate
 
     spoken = [transcript(a.fields["label"]) for a in rows.values()]
     heard = [transcript(tasks[i].reply) for i in rows]
@@ -103,12 +100,12 @@ def _word_errors(rows: Mapping[int, Answer], tasks: Mapping[int, Task], group: s
         raise EvaluationError(
             f"{len(silent)} transcripts in the data hold no word (first: {silent[0]}); no rate is defined."
         )
-    words = np.array([len(text.split()) for text in spoken], dtype=float)
-    each = [corpus_wer([s], [h]) for s, h in zip(spoken, heard, strict=True)]
-    errors = np.round(np.array(each) * words)
-    interval = bootstrap_interval(lambda w: (w @ errors) / (w @ words), len(words))
-    interval = Interval(corpus_wer(spoken, heard), interval.low, interval.high)
-    return metric("task_wer", interval, len(words), group, 100.0, unit="%", better="lower")
+    found = []
+    for name, unit in (("task_wer", "word"), ("task_cer", "character")):
+        rate = error_rate(spoken, heard, unit)
+        for suffix, interval in (("", rate.corpus), ("_mean", rate.mean)):
+            found.append(metric(name + suffix, interval, rate.n, group, 100.0, unit="%", better="lower"))
+    return found
 
 
 def notes(tasks: Mapping[int, Task], options: Mapping[str, str]) -> list[str]:
