@@ -218,6 +218,7 @@ def eval_prepare(benchmark: str, source: str | None, output: str | None, subsets
 @click.option("--rule", help="How to score; `eval rules BENCHMARK` lists them. [default: the first]")
 @click.option("--judge", help="Who judges: openai:MODEL[@BASE_URL], local:MODEL, replay:FILE.")
 @click.option("--data", type=click.Path(), help="The questions (download or prepared), to find what is missing.")
+@click.option("--data-version", metavar="HASH", help="Content hash, or its beginning, that the questions must have.")
 @click.option("--protocol", type=click.Path(), help="Clone of the benchmark's repository, for its judge's prompts.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="A setting of this benchmark's scorer.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write scores.json here.")

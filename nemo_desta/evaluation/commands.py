@@ -9,7 +9,7 @@ import click
 
 from nemo_desta.errors import ConfigError
 from nemo_desta.evaluation.benchmarks import get_benchmark, get_rule
-from nemo_desta.evaluation.prepared import load_data, prepare, summary
+from nemo_desta.evaluation.prepared import check_version, load_data, prepare, summary
 from nemo_desta.evaluation.scores import read_scores, write_scores
 from nemo_desta.evaluation.scoring import score_file, table
 
@@ -40,6 +40,7 @@ def score_command(
     json_file: str | None,
     judge_cache: str | None,
     max_judge_failed: int,
+    data_version: str | None,
 ) -> None:
     """Score a file or folder, print the table, write scores.json."""
     from nemo_desta.evaluation.judging.options import judge_from_spec
@@ -52,7 +53,7 @@ def score_command(
     )
     asked = judge_from_spec(judge, cache) if judge else None
     with tempfile.TemporaryDirectory() as work:
-        known = load_data(benchmark, Path(data), Path(work)) if data else None
+        known = check_version(load_data(benchmark, Path(data), Path(work)), data_version) if data else None
     clone = Path(protocol) if protocol else None
     scores = score_file(name, target, rule, asked, known, clone, _pairs(options), max_judge_failed)
     click.echo(table(scores))

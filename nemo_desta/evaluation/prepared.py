@@ -11,7 +11,7 @@ from nemo_desta.evaluation.items import Data, Item, content_hash, unique
 from nemo_desta.evaluation.reading import read_json, read_jsonl
 from nemo_desta.files import json_bytes, whole_file, write_json
 
-__all__ = ["load_data", "prepare", "summary"]
+__all__ = ["check_version", "load_data", "prepare", "summary"]
 
 _ITEMS, _ABOUT = "items.jsonl", "data.json"
 
@@ -77,6 +77,20 @@ def _item(row: dict[str, Any], where: str) -> Item:
         return Item(**{**row, "audios": tuple(row["audios"])})
     except (TypeError, KeyError) as err:
         raise EvaluationError(f"{where}: is no prepared question ({err}); prepare the download again.") from err
+
+
+def check_version(data: Data, wanted: str | None) -> Data:
+    """Refuse questions whose content hash does not begin with `wanted`; None: any will do.
+
+    Raises:
+        EvaluationError: telling both.
+    """
+    if wanted and not data.version.startswith(wanted.lower()):
+        raise EvaluationError(
+            f"{data.root}: the questions have the content hash {data.version}, {wanted} is asked for; fetch that version, or leave the hash "
+            "out and have it told in the scores."
+        )
+    return data
 
 
 def summary(benchmark: Benchmark, data: Data) -> str:

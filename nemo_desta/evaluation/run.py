@@ -21,7 +21,7 @@ from nemo_desta.evaluation.predicting.model import LocalModel
 from nemo_desta.evaluation.predicting.prompts import Templates
 from nemo_desta.evaluation.predicting.run import Questions, chosen_items, predict, transcribe_all, why_not
 from nemo_desta.evaluation.predictions import read_predictions
-from nemo_desta.evaluation.prepared import load_data, summary
+from nemo_desta.evaluation.prepared import check_version, load_data, summary
 from nemo_desta.evaluation.scores import Scores, write_scores
 from nemo_desta.evaluation.scoring import score_file, table
 from nemo_desta.files import lock_directory, write_json
@@ -143,7 +143,7 @@ class Evaluation:
         if name not in self.questions:
             section, benchmark = self.config.benchmarks[name], get_benchmark(name)
             work = self.folder / name / "work"
-            data = load_data(benchmark, Path(section.data or ""), work, section.subsets)
+            data = check_version(load_data(benchmark, Path(section.data or ""), work, section.subsets), section.version)
             click.echo(summary(benchmark, data))
             templates = Templates(section.prompts)
             templates.check_kinds(sorted({i.kind for i in data.items}))

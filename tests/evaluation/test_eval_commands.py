@@ -101,6 +101,15 @@ def test_with_the_questions_what_is_missing_counts_as_wrong(results: Path, tmp_p
     assert scores.data["version"] == load_data(get_benchmark("sakura"), clone, tmp_path).version
 
 
+def test_a_pinned_version_is_held_to(results: Path, tmp_path: Path) -> None:
+    clone = make_clone(tmp_path / "SAKURA", {"Animal": ROWS["Animal"]})
+    version = load_data(get_benchmark("sakura"), clone, tmp_path).version
+    arguments = ("score", "sakura", results, "--rule", "choice-match", "--data", clone, "--data-version")
+    assert "25.00" in told(*arguments, version[:12])
+    with pytest.raises(EvaluationError, match=f"content hash {version}, 0000 is asked for"):
+        told(*arguments, "0000")
+
+
 def test_a_judge_is_asked_once_and_its_raw_replies_are_kept(results: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     clone = make_clone(tmp_path / "SAKURA", {"Animal": ROWS["Animal"]})

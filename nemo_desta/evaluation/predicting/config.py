@@ -20,6 +20,8 @@ class BenchmarkConfig:
 
     data: str | None = None
     """The download, or what `eval prepare` made of it; null: this benchmark is left out."""
+    version: str | None = None
+    """Content hash (or its beginning) that the questions must have, as `eval prepare` prints it; null: any."""
     subsets: list[str] = field(default_factory=list)
     """Only these; empty: all that are there."""
     limit: int | None = None
