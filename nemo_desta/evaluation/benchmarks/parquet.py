@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from nemo_desta.errors import EvaluationError
 
-__all__ = ["find_parquet", "read_rows", "require_columns"]
+__all__ = ["audio_columns", "find_parquet", "read_rows", "require_columns"]
 
 _ROWS_AT_ONCE = 64
 _MAGIC = (
@@ -29,6 +29,17 @@ def find_parquet(folder: Path, name: str) -> list[Path]:
         return []
     inside = sorted((folder / name).rglob("*.parquet")) if (folder / name).is_dir() else []
     return inside or sorted([*folder.glob(f"data/{name}-*.parquet"), *folder.glob(f"{name}-*.parquet")])
+
+
+def audio_columns(path: Path) -> list[str]:
+    """The columns of a file that hold audio: objects of bytes and path.
+
+    Raises:
+        EvaluationError: the file is no parquet file.
+    """
+    return [
+        f.name for f in _open(path).schema_arrow if pa.types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0
+    ]
 
 
 def require_columns(files: Sequence[Path], columns: Sequence[str]) -> None:
