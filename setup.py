@@ -67,7 +67,11 @@ INSTALL_REQUIRES = [
 RAY = ["ray[data]>=2.60,<3"]
 EXTRAS = {
     "ray": RAY,
-    "pedant": ["contractions>=0.1.73", "joblib>=1.3", "scikit-learn>=1.3"],  # VoiceBench's sd-qa, see docs/evaluation.md
+    "pedant": [
+        "contractions>=0.1.73",
+        "joblib>=1.3",
+        "scikit-learn>=1.3",
+    ],  # VoiceBench's sd-qa, see docs/evaluation.md
     "liger": ["liger-kernel>=0.8,<1"],  # fused kernels on NVIDIA GPUs
     "vllm": ["vllm>=0.32,<0.33"],  # the line that goes with torch 2.13 and transformers 5.18
     "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9", "setuptools>=77", *RAY],

@@ -23,11 +23,32 @@ Said [MODEL_GENERATED_RESPONSE]"""
 '''
 ROWS = {
     "Animal": [
-        ("dog.wav", "dog", "Which animal? (a) cat (b) dog", "(b) dog", "What does it do? (a) bark (b) meow", "(a) bark"),
-        ("cat.wav", "cat", "Which animal? (a) cat (b) dog", "(a) cat", "What does it do? (a) bark (b) meow", "(b) meow"),
+        (
+            "dog.wav",
+            "dog",
+            "Which animal? (a) cat (b) dog",
+            "(b) dog",
+            "What does it do? (a) bark (b) meow",
+            "(a) bark",
+        ),
+        (
+            "cat.wav",
+            "cat",
+            "Which animal? (a) cat (b) dog",
+            "(a) cat",
+            "What does it do? (a) bark (b) meow",
+            "(b) meow",
+        ),
     ],
     "Emotion": [
-        ("x.wav", "angry", "Which emotion? (c) happy (d) angry", " (d) angry", "Which face? (a) smile (b) frown", "(b) frown"),
+        (
+            "x.wav",
+            "angry",
+            "Which emotion? (c) happy (d) angry",
+            " (d) angry",
+            "Which face? (a) smile (b) frown",
+            "(b) frown",
+        ),
     ],
 }
 

@@ -72,7 +72,12 @@ def written(path: Path, entries: list[dict]) -> Path:
 def test_items_without_the_key_leave_the_official_denominator_and_are_counted(tmp_path: Path) -> None:
     path = written(
         tmp_path / "out.json",
-        [entry(1, model_prediction="a dog"), entry(2, model_prediction="rain"), entry(3), entry(4, model_prediction="")],
+        [
+            entry(1, model_prediction="a dog"),
+            entry(2, model_prediction="rain"),
+            entry(3),
+            entry(4, model_prediction=""),
+        ],
     )
     scores = score_file("mmau", path)
     assert (scores.headline.value, scores.headline.n) == (pytest.approx(100 / 3), 3)
@@ -112,7 +117,11 @@ def test_groups_intervals_and_chance_stand_in_the_table(tmp_path: Path) -> None:
 def test_an_answer_that_names_no_choice_is_unparsed_and_one_that_declines_is_refused(tmp_path: Path) -> None:
     path = written(
         tmp_path / "o.json",
-        [entry(1, model_prediction="noise"), entry(2, model_prediction="I'm sorry, but I can't help with that."), entry(3, model_prediction="a cat")],
+        [
+            entry(1, model_prediction="noise"),
+            entry(2, model_prediction="I'm sorry, but I can't help with that."),
+            entry(3, model_prediction="a cat"),
+        ],
     )
     outcomes = [i.outcome for i in score_file("mmau", path).items]
     assert outcomes == ["unparsed", "refused", "wrong"]
