@@ -27,7 +27,7 @@ _RESPONSES = ("sllm_response", "prediction", "pred", "response")
 _JUDGED = ("judge", "judgement")
 _NO_ANSWERS = ("instance.json", "manifest.json", "scores.json", "forgetting.json", "data.json")
 _GENERIC = ("prediction", "result", "metadata", "answer", "output", "test")
-_KEYS = ("id", "key", "name")
+_KEYS = ("id", "example_id", "key", "name")
 
 
 def read(path: Path) -> list[Answer]:

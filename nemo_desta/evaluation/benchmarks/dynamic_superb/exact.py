@@ -1,6 +1,7 @@
 """Rules that read the answer without a judge, and the options that a question names."""
 
 import re
+from functools import lru_cache
 
 from nemo_desta.evaluation.word_errors import normalize_basic
 
@@ -29,10 +30,16 @@ def consecutive_words(response: str, label: str) -> bool:
 
     Loose: an answer that lists all options holds each of them, "not clean" holds "clean", and a label without words is in any answer.
     """
-    said, wanted = normalize_basic(response).split(), normalize_basic(label).split()
+    said, wanted = _words(response), _words(label)
     return any(said[i : i + len(wanted)] == wanted for i in range(len(said) - len(wanted) + 1))
 
 
+@lru_cache(maxsize=4096)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(normalize_basic(text).split())
+
+
+@lru_cache(maxsize=4096)
 def options(instruction: str) -> tuple[str, ...]:
     """The options that a question names, "The answer could be a, b, or c."; () where it names none, or one.
 
@@ -54,4 +61,4 @@ def chance(instruction: str, label: str) -> float | None:
 
 def named(response: str, instruction: str) -> tuple[str, ...]:
     """The options whose words stand in a response: for a count of what cannot be read, never for a score."""
-    return tuple(c for c in options(instruction) if normalize_basic(c) and consecutive_words(response, c))
+    return tuple(c for c in options(instruction) if _words(c) and consecutive_words(response, c))

@@ -12,7 +12,17 @@ import yaml
 
 from nemo_desta.errors import EvaluationError
 
-__all__ = ["DIMENSIONS", "Instance", "all_instances", "asked", "instance", "item_id", "kind_and_metric", "table"]
+__all__ = [
+    "DIMENSIONS",
+    "Instance",
+    "all_instances",
+    "asked",
+    "instance",
+    "item_id",
+    "kind_and_metric",
+    "listed",
+    "table",
+]
 
 DIMENSIONS = {
     "CON": "content", "SEM": "semantics", "PAR": "paralinguistics", "DEG": "degradation", "SPK": "speaker", "AUD": "audio",
@@ -92,6 +102,12 @@ def instance(name: str) -> Instance:
         known, task, dataset or task, _found("dimensions", official), _found("categories", whole) or "classification",
         _found("metrics", whole), whole not in table("instances")["no_audio"],
     )  # fmt: skip
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names in a sentence: the first five, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
 
 
 def _found(section: str, name: str | None) -> str | None:

@@ -21,6 +21,7 @@ from nemo_desta.evaluation.benchmarks.dynamic_superb.instances import (
     instance,
     item_id,
     kind_and_metric,
+    listed,
 )
 from nemo_desta.evaluation.benchmarks.dynamic_superb.keyed import read_keyed
 from nemo_desta.evaluation.benchmarks.parquet import audio_columns, read_rows, require_columns
@@ -67,10 +68,8 @@ def _wanted(places: Sequence[Place], subsets: Sequence[str], source: Path) -> li
         by_name[name] = place
     lacking = [s for s in subsets if instance(s).name not in by_name]
     if lacking:
-        there = ", ".join(sorted(by_name)[:5])
-        raise EvaluationError(
-            f"{source}: holds no {', '.join(lacking[:5])}; it holds {there}{', ...' if len(by_name) > 5 else ''}."
-        )
+        there = listed(sorted(by_name))
+        raise EvaluationError(f"{source}: holds no {', '.join(lacking[:5])}; it holds {there}.")
     order = {name: number for number, name in enumerate(all_instances())}
     chosen = [n for n in by_name if not subsets or n in {instance(s).name for s in subsets}]
     return [by_name[n] for n in sorted(chosen, key=lambda n: (order.get(n, len(order)), n))]
@@ -186,9 +185,7 @@ def _notes(items: Sequence[Item]) -> tuple[str, ...]:
     first = [n for n in counts if instance(n).first_phase]
     lacking = [n for n in all_instances() if n not in counts]
     if first and lacking:
-        notes.append(
-            f"{len(first)} of the 55 instances of phase 1 are there; not there: {', '.join(lacking[:5])}{', ...' if len(lacking) > 5 else ''}."
-        )
+        notes.append(f"{len(first)} of the 55 instances of phase 1 are there; not there: {listed(lacking)}.")
     cut = [n for n in first if counts[n] > _OFTEN]
     if cut:
         notes.append(

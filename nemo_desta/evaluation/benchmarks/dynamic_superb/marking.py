@@ -7,7 +7,7 @@ from typing import Any
 from nemo_desta.errors import EvaluationError
 from nemo_desta.evaluation.benchmarks.dynamic_superb import exact
 from nemo_desta.evaluation.benchmarks.dynamic_superb.answers import LOWERED
-from nemo_desta.evaluation.benchmarks.dynamic_superb.instances import Instance, instance, kind_and_metric
+from nemo_desta.evaluation.benchmarks.dynamic_superb.instances import Instance, asked, instance, kind_and_metric
 from nemo_desta.evaluation.benchmarks.dynamic_superb.judged import number, plain_number, verdict
 from nemo_desta.evaluation.items import Answer
 from nemo_desta.evaluation.judging import Reply
@@ -86,7 +86,8 @@ def mark(question: Question, rule: str, replies: Mapping[str, Reply]) -> ItemSco
         outcome = "failed" if answer.error else "missing"
     groups = {"dimension": question.about.dimension} if question.about.dimension else {}
     groups |= {"task": question.about.task, "instance": question.about.name, "dataset": question.about.dataset}
-    detail: dict[str, Any] = {"instruction": question.instruction, **made.detail}
+    shown = asked(question.about, answer.fields) if question.instruction else ""
+    detail: dict[str, Any] = {"instruction": shown, **made.detail}
     choices = exact.options(question.instruction)
     if choices:
         detail["choices"] = list(choices)
@@ -104,7 +105,7 @@ def _marked(question: Question, rule: str, reply: Reply | None) -> _Mark:
         return _judged(question, reply)
     if question.kind == "regression":
         return _number(question, reply)
-    return _Mark(None, "scored" if question.metric in ("wer", "cer", "per") else "unjudged")
+    return _Mark(None, "scored")
 
 
 def _read(question: Question, right: Callable[[str, str], bool]) -> _Mark:

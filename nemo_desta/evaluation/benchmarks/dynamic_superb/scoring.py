@@ -11,6 +11,7 @@ from nemo_desta.errors import EvaluationError
 from nemo_desta.evaluation.benchmarks import Context, Rule
 from nemo_desta.evaluation.benchmarks.dynamic_superb.accuracy import accuracies, macro
 from nemo_desta.evaluation.benchmarks.dynamic_superb.answers import LOWERED
+from nemo_desta.evaluation.benchmarks.dynamic_superb.instances import listed
 from nemo_desta.evaluation.benchmarks.dynamic_superb.judged import ask
 from nemo_desta.evaluation.benchmarks.dynamic_superb.marking import READERS, Question, mark, question_of, to_ask
 from nemo_desta.evaluation.benchmarks.dynamic_superb.phase2 import figure, relative
@@ -69,9 +70,12 @@ def score(answers: Sequence[Answer], context: Context) -> Scores:
     replies = ask(wanted, context.judge)
     items = tuple(mark(q, rule, replies) for q in questions)
     metrics, more = _phase2(questions, items, context) if rule == "phase2" else (accuracies(items), [])
+    lacking = [
+        m.group.removeprefix("instance=") for m in metrics if m.value != m.value and m.group.startswith("instance=")
+    ]
     notes = (*_notes(questions, items, context), *more)
     judge = context.judge.describe() if context.judge and rule not in READERS else None
-    return Scores("dynamic_superb", {}, tuple(metrics), items, _counts(items, rule), notes, {}, judge)
+    return Scores("dynamic_superb", {}, tuple(metrics), items, _counts(items, rule, lacking), notes, {}, judge)
 
 
 def _check_options(context: Context) -> None:
@@ -139,10 +143,12 @@ def _overall(figures: Sequence[Metric], items: Sequence[ItemScore]) -> list[Metr
     return made
 
 
-def _counts(items: Sequence[ItemScore], rule: str) -> dict[str, int]:
+def _counts(items: Sequence[ItemScore], rule: str, lacking: Sequence[str]) -> dict[str, int]:
     outcomes = [i.outcome for i in items]
     counts = {k: outcomes.count(k) for k in COUNTS if k not in ("items", "answered")}
     counts |= {"items": len(items), "answered": sum(i.response is not None for i in items)}
+    if rule == "phase2":
+        counts["unscored"] = sum(i.subset in lacking for i in items)
     counts["chance_unknown"] = sum(i.chance is None and (rule != "phase2" or i.value is not None) for i in items)
     if rule in READERS:
         counts["holds_label"] = sum(bool(i.detail.get("holds_label")) for i in items)
@@ -161,9 +167,7 @@ def _notes(questions: Sequence[Question], items: Sequence[ItemScore], context: C
         )
     other = sorted({q.about.name for q in questions if q.kind != "classification"})
     if other and rule != "phase2":
-        notes.append(
-            f"NOT CLASSIFICATION, and compared as if it were: {', '.join(other[:5])}{', ...' if len(other) > 5 else ''}; rule phase2 scores these."
-        )
+        notes.append(f"NOT CLASSIFICATION, and compared as if it were: {listed(other)}; rule phase2 scores these.")
     unknown = sum(i.chance is None for i in items)
     if unknown and rule != "phase2":
         notes.append(
