@@ -202,10 +202,26 @@ def test_phase_1_pair_is_the_second_clip(tmp_path: Path) -> None:
     assert any("1 questions have several clips" in n for n in data.notes)
 
 
-def test_phase_1_pair_that_the_data_names_and_the_folder_lacks_is_refused(tmp_path: Path) -> None:
-    preprocessed(tmp_path, VERIFYING, {f"{VERIFYING}_a.wav": row("yes", "a.wav", file2="b.wav")})
-    with pytest.raises(EvaluationError, match=r"second clip .*_a_pair\.wav is missing"):
+def test_a_second_clip_that_the_data_names_and_the_folder_lacks_is_missing(tmp_path: Path) -> None:
+    rows = {f"{VERIFYING}_{n}.wav": row("yes", f"{n}.wav", file2=f"{n}2.wav") for n in "ab"}
+    preprocessed(tmp_path, VERIFYING, rows, [f"{VERIFYING}_b_pair.wav"])
+    data = BENCHMARK.load(tmp_path, tmp_path / "work")
+    assert [len(i.audios) for i in data.items] == [2, 2]  # never asked with one clip alone
+    assert any("missing for 1 of 2 questions" in n and "_a_pair.wav" in n for n in data.notes)
+    (tmp_path / VERIFYING / f"{VERIFYING}_b_pair.wav").unlink()
+    with pytest.raises(
+        EvaluationError, match=r"missing for all 2 questions \(first: .*_a_pair\.wav\)\. Dynamic-SUPERB: down"
+    ):
         BENCHMARK.load(tmp_path, tmp_path / "work")
+
+
+def test_the_second_clip_of_phase_2s_preprocess_is_the_one_that_file2_names(tmp_path: Path) -> None:
+    name = "SomeVerification_Corpus"
+    rows = {f"{name}_a.wav": row("yes", "a.wav", file2="b.wav")}
+    preprocessed(tmp_path, name, rows, [f"{name}_a_pair2.wav"])
+    data = BENCHMARK.load(tmp_path, tmp_path / "work")
+    assert data.items[0].audios == (f"{name}/{name}_a.wav", f"{name}/{name}_a_pair2.wav")
+    assert not any("missing" in n for n in data.notes)
 
 
 def test_a_clip_that_is_a_question_of_its_own_is_no_pair(tmp_path: Path) -> None:
@@ -311,12 +327,25 @@ def test_a_name_twice_in_metadata_is_not_silently_the_last(tmp_path: Path) -> No
         BENCHMARK.load(tmp_path, tmp_path / "w")
 
 
-def test_missing_audio_is_refused_and_counted(tmp_path: Path) -> None:
+def test_missing_audio_is_told_and_its_questions_stay(tmp_path: Path) -> None:
     preprocessed(tmp_path, COUNTING, {f"{n}.wav": row("one", f"{n}.wav") for n in "abc"})
     for name in "ab":
         (tmp_path / COUNTING / f"{name}.wav").unlink()
-    with pytest.raises(EvaluationError, match=r"a\.wav: has no audio, and so 2 questions"):
+    data = BENCHMARK.load(tmp_path, tmp_path / "w")
+    assert [i.audios for i in data.items] == [(f"{COUNTING}/{n}.wav",) for n in "abc"]
+    assert any(f"missing for 2 of 3 questions (first: {COUNTING}/a.wav), of {COUNTING}" in n for n in data.notes)
+
+
+def test_audio_that_is_missing_throughout_is_refused_with_what_to_download(tmp_path: Path) -> None:
+    write_json(tmp_path / COUNTING / "metadata.json", {f"{n}.wav": row("one", f"{n}.wav") for n in "ab"})
+    with pytest.raises(EvaluationError, match=r"missing for all 2 questions .*download the datasets DynamicSuperb"):
         BENCHMARK.load(tmp_path, tmp_path / "w")
+
+
+def test_parquet_without_the_audio_of_a_row_is_refused(tmp_path: Path) -> None:
+    rows = [row("one", "a.wav") | {"audio": {"bytes": sound(), "path": None}}, row("two", "b.wav") | {"audio": None}]
+    with pytest.raises(EvaluationError, match=r"row 1: has no audio, and so 1 questions"):
+        BENCHMARK.load(packed(tmp_path, COUNTING, rows), tmp_path / "w")
 
 
 def test_an_instance_of_text_alone_needs_no_audio(tmp_path: Path) -> None:
@@ -384,6 +413,7 @@ def test_answers_of_phase_2(tmp_path: Path, suffix: str) -> None:
         ([{"file": "a.wav", "prediction": 3, "label": "one"}], "must be text"),
         ([{"prediction": "one", "label": "one"}], "names no question"),
         ([{"file": "a.wav", "prediction": "one", "label": None}], "'label' must be text"),
+        ([{"file": "a.wav", "prediction": "true", "label": True}], "put them in quotes"),
         ([{"file": "a.wav", "prediction": "one"}, {"file": "a.flac", "prediction": "two"}], "ids are there twice"),
         ("text", "is no file of answers"),
         ([], "is no file of answers"),
@@ -399,6 +429,20 @@ def test_a_file_that_is_cut_off_is_told(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(EvaluationError, match="was it cut off"):
         BENCHMARK.read(file)
+
+
+def test_scores_and_instances_in_the_same_folder_are_no_answers(tmp_path: Path) -> None:
+    write_json(tmp_path / f"{COUNTING}.json", [{"file": "a.wav", "prediction": "one", "label": "one"}])
+    write_json(tmp_path / "scores.json", {"format": 1})
+    write_json(tmp_path / "instance.json", {"name": COUNTING})
+    assert len(BENCHMARK.read(tmp_path)) == 1
+
+
+def test_two_models_in_one_folder_are_refused(tmp_path: Path) -> None:
+    for model in ("a", "b"):
+        write_json(tmp_path / model / f"{COUNTING}.json", [{"file": "a.wav", "prediction": "one", "label": "one"}])
+    with pytest.raises(EvaluationError, match="one model at a time"):
+        BENCHMARK.read(tmp_path)
 
 
 def test_gold_answers_in_lower_case_are_no_other_version(tmp_path: Path) -> None:
@@ -500,6 +544,32 @@ def test_wrong_refused_unparsed_missing_and_failed_are_told_apart_and_stay_in_th
     assert scores.headline.chance == pytest.approx(100 / 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "pred", "labels", "printed"),
+    [
+        pytest.param(
+            "StressDetection_MIRSD", "one", {"four": 11, "two": 127, "three": 45, "one": 107, "zero": 10}, 0.3566666666666667,
+            id="stress",
+        ),
+        pytest.param(
+            "ChordClassification_AcousticGuitarAndPiano", "major", {"major": 181, "minor": 119}, 0.6033333333333334, id="chord"
+        ),
+    ],
+)  # fmt: skip
+def test_the_authors_printed_accuracy_is_found_again(
+    tmp_path: Path, name: str, pred: str, labels: dict[str, int], printed: float
+) -> None:
+    """Two result files in dynamic-superb/multimodal-llama (imagebind_LLM/exp/finetune4/results/subset, d2486a5): all 300 answers are
+    one word, so that their counts tell the whole file."""
+    entries = [
+        {"pred": pred, "label": label, "instruction": "?"} for label, times in labels.items() for _ in range(times)
+    ]
+    file = write_json(tmp_path / f"{name}.json", {"predictions": entries, "label_count": labels, "accuracy": printed})
+    for rule in ("exact", "exact-strip"):
+        scores = score_file("dynamic_superb", file, rule)
+        assert scores.headline.value == pytest.approx(100 * printed, abs=1e-9) and scores.headline.n == 300
+
+
 # ---------------------------------------------------------------- averages
 
 
@@ -576,6 +646,7 @@ def test_judged_marks_right_wrong_unread_and_failed_and_divides_by_all() -> None
     judge = Says({"aaa": "Verdict: CORRECT", "bbb": "Verdict: INCORRECT", "ccc": "hm", "ddd": None})
     scores = scored(answers(COUNTING, [(r, "two", HOW_MANY) for r in said]), "judged", judge)
     assert [i.outcome for i in scores.items] == ["right", "wrong", "unparsed", "judge_failed", "missing"]
+    assert [i.value for i in scores.items] == [1, 0, 0, 0, 0]
     assert scores.headline.value == pytest.approx(20) and len(judge.asked) == 4
     assert not get_rule(BENCHMARK, "judged").official
 
@@ -637,9 +708,9 @@ def test_phase_2_no_number_at_all_is_the_worst(metric: str, value: float | None)
 
 
 def test_phase_2_ranks_share_ties() -> None:
-    # ranks 1, 2.5, 2.5 against 1, 2, 3: cov 1.5 / sqrt(1.5 * 2)
-    scores = scored(regression(["1", "4", "4"], ["1", "2", "3"], "SRCC"), "phase2")
-    assert scores.headline.value == pytest.approx(1.5 / np.sqrt(3))
+    # ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: covariance 4.5, variances 4.5 and 5
+    scores = scored(regression(["1", "4", "4", "100"], ["1", "2", "3", "4"], "SRCC"), "phase2")
+    assert scores.headline.value == pytest.approx(4.5 / np.sqrt(4.5 * 5))
 
 
 def test_phase_2_generation_is_scored_raw() -> None:
@@ -687,7 +758,8 @@ def test_phase_2_relative_score_leaves_out_a_baseline_of_zero(tmp_path: Path) ->
         found += answers("BirdSoundDetection_Warblrb10k", [(bird, "yes", YES_NO)])
         return scored([*found, *answers(ASR, [(wer, "a b c d", "T.")])], "phase2", judge)
 
-    write_scores(tmp_path / "b.json", run(1, "x", "a b"))  # 25 %, 0 %, WER 50 %
+    before = run(1, "x", "a b")  # 25 %, 0 %, WER 50 %
+    write_scores(tmp_path / "b.json", replace(before, rule={"name": "phase2"}))
     own = run(2, "right", "a b c")  # 50 %, 100 %, WER 25 %
     scores = scored(
         [
@@ -702,6 +774,37 @@ def test_phase_2_relative_score_leaves_out_a_baseline_of_zero(tmp_path: Path) ->
     assert scores.headline.value == pytest.approx(100 * (1.0 + 0.5) / 2) and scores.headline.n == 2
     assert scores.find("relative", "dimension=SPK").value == pytest.approx(100)
     assert any("the baseline has 0: BirdSoundDetection_Warblrb10k" in n for n in scores.notes)
+
+
+def phase_2_baseline(path: Path, found: Sequence[Answer], rule: str = "phase2") -> str:
+    write_scores(path, replace(scored(found, "phase2"), rule={"name": rule}))
+    return str(path)
+
+
+def test_phase_2_a_baseline_of_another_rule_is_refused(tmp_path: Path) -> None:
+    found = answers(ASR, [("a", "a b", "T.")])
+    path = phase_2_baseline(tmp_path / "b.json", found, "exact")
+    with pytest.raises(EvaluationError, match="rule exact; a baseline is scored by"):
+        scored(found, "phase2", baseline=path)
+
+
+def test_phase_2_a_task_of_which_a_fold_has_no_baseline_is_left_out_and_what_only_the_baseline_has_is_told(
+    tmp_path: Path,
+) -> None:
+    def fold(number: int, said: str) -> list[Answer]:
+        found = answers(f"Recognition_Corpus-Fold{number}", [(said, "a b c d", "T.")])
+        return [replace(a, fields={**a.fields, "metrics": ["WER"]}) for a in found]
+
+    other = answers("SuperbOODAsrSpon_SBCSAE-Test", [("a", "a b", "T.")])
+    path = phase_2_baseline(tmp_path / "one.json", [*fold(1, "a b"), *other])
+    scores = scored([*fold(1, "a b c"), *fold(2, "a b c d")], "phase2", baseline=path)
+    assert isnan(scores.headline.value) and scores.headline.n == 0
+    assert any("one of the two has no figure: Recognition_Corpus" in n for n in scores.notes)
+    assert any("1 tasks more than these answers: SuperbOODAsrSpon_SBCSAE-Test" in n for n in scores.notes)
+    path = phase_2_baseline(tmp_path / "two.json", [*fold(1, "a b"), *fold(2, "a")])
+    scores = scored([*fold(1, "a b c"), *fold(2, "a b c d")], "phase2", baseline=path)
+    # WER 50 and 75 before, 25 and 0 now: means 62.5 and 12.5
+    assert scores.headline.value == pytest.approx(100 * (62.5 - 12.5) / 62.5) and scores.headline.n == 1
 
 
 def test_options_of_another_name_or_rule_are_refused() -> None:

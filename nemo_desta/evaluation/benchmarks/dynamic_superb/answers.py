@@ -29,6 +29,8 @@ _NO_ANSWERS = ("instance.json", "manifest.json", "scores.json", "forgetting.json
 _GENERIC = ("prediction", "result", "metadata", "answer", "output", "test")
 _KEYS = ("id", "example_id", "key", "name")
 
+_BARE = "; older scripts wrote true and false without quotes, and to them no answer was equal (accuracy 0): put them in quotes"
+
 
 def read(path: Path) -> list[Answer]:
     """See `Benchmark.read`."""
@@ -92,7 +94,9 @@ def _answer(entry: Mapping[str, Any], key: str, stated: str, where: str, lowered
     if "label" in fields:
         label = fields.pop("label")
         if isinstance(label, bool) or not isinstance(label, str | int | float):
-            raise EvaluationError(f"{where}: 'label' must be text, it is {label!r:.60}.")
+            raise EvaluationError(
+                f"{where}: 'label' must be text, it is {label!r:.60}{_BARE if isinstance(label, bool) else ''}."
+            )
         fields[LOWERED if lowered else "label"] = str(label)
     if not (entry.get("file") or entry.get("file1") or key):
         raise EvaluationError(f"{where}: names no question; an entry has 'file' or 'id', or its name as its key.")

@@ -54,7 +54,23 @@ def load(source: Path, work: Path, subsets: Sequence[str] = ()) -> Data:
     root = work if packed else source
     items = tuple(item for place in places for item in _items(place, root, work))
     unique(items, str(source))
-    return Data(root, items, content_hash(i.fields for i in items), None, _notes(items))
+    notes = (*_audio_notes(items, root, source), *_notes(items))
+    return Data(root, items, content_hash(i.fields for i in items), None, notes)
+
+
+def _audio_notes(items: Sequence[Item], root: Path, source: Path) -> tuple[str, ...]:
+    """What is said of clips that are not there: a question without all of its clips stays, and a model fails on it."""
+    heard = [i for i in items if i.audios]
+    lost = [i for i in heard if not all((root / a).is_file() for a in i.audios)]
+    if not lost:
+        return ()
+    first = next(a for a in lost[0].audios if not (root / a).is_file())
+    if len(lost) == len(heard):
+        raise EvaluationError(f"{source}: audio is missing for all {len(heard)} questions (first: {first}). {DOWNLOAD}")
+    return (
+        f"Audio is missing for {len(lost)} of {len(heard)} questions (first: {first}), of "
+        f"{listed(list(dict.fromkeys(i.subset for i in lost)))}: a model cannot answer them; they count as failed.",
+    )
 
 
 def _wanted(places: Sequence[Place], subsets: Sequence[str], source: Path) -> list[Place]:
@@ -78,7 +94,7 @@ def _wanted(places: Sequence[Place], subsets: Sequence[str], source: Path) -> li
 def _items(place: Place, root: Path, work: Path) -> Iterator[Item]:
     about = instance(place.name)
     stated = _stated(place)
-    rows = _parquet_rows(place, work, about) if place.parquet else _metadata_rows(place, root)
+    rows = _parquet_rows(place, work, about) if place.parquet else _metadata_rows(place, root, about)
     silent = []
     for row in rows:
         item = _item(about, place.name, row, stated)
@@ -115,7 +131,7 @@ def _stated(place: Place) -> dict[str, Any]:
     return {"metrics": metrics} if metrics else {}
 
 
-def _metadata_rows(place: Place, root: Path) -> Iterator[_Row]:
+def _metadata_rows(place: Place, root: Path, about: Instance) -> Iterator[_Row]:
     path = place.folder / "metadata.json"
     value = read_keyed(path)
     if not isinstance(value, dict) or not value:
@@ -124,32 +140,30 @@ def _metadata_rows(place: Place, root: Path) -> Iterator[_Row]:
         where = f"{path}, {key}"
         if not isinstance(columns, dict):
             raise EvaluationError(f"{where}: must be an object with instruction and label.")
-        yield _Row(columns, _beside(place, root, key, columns, value, where), key, where)
+        try:
+            first = resolve_audio(place.folder, key)
+        except RecordError as err:
+            raise EvaluationError(f"{where}: {err}") from err
+        clips = _beside(first, columns, value) if first.is_file() or about.needs_audio else []
+        yield _Row(columns, tuple(p.relative_to(root).as_posix() for p in clips), key, where)
 
 
-def _beside(
-    place: Place, root: Path, key: str, columns: Mapping[str, Any], all_keys: Mapping[str, Any], where: str
-) -> tuple[str, ...]:
-    """The clips of a question, in order; () where the first is not there."""
-    try:
-        first = resolve_audio(place.folder, key)
-    except RecordError as err:
-        raise EvaluationError(f"{where}: {err}") from err
-    if not first.is_file():
-        return ()
-    found = [first]
-    pair = first.with_name(f"{first.stem}_pair{first.suffix}")
-    if pair.name not in all_keys and pair.is_file():
-        found.append(pair)
-    elif columns.get("file2"):
-        raise EvaluationError(
-            f"{where}: its second clip {pair.name} is missing; run the preprocess script with --multi_uttrs."
-        )
-    number = 2
-    while (more := first.with_name(f"{first.stem}_pair{number}{first.suffix}")).is_file() and more.name not in all_keys:
-        found.append(more)
+def _beside(first: Path, columns: Mapping[str, Any], all_keys: Mapping[str, Any]) -> list[Path]:
+    """The clips of a question, in order: those that are there, and those that must be (the first; the second of `file2`)."""
+
+    def further(mark: str) -> Path:
+        return first.with_name(f"{first.stem}_pair{mark}{first.suffix}")
+
+    def there(clip: Path) -> bool:
+        return clip.name not in all_keys and clip.is_file()
+
+    found, number = [first, *filter(there, [further("")])], 2
+    while there(further(str(number))):
+        found.append(further(str(number)))
         number += 1
-    return tuple(p.relative_to(root).as_posix() for p in found)
+    if len(found) == 1 and columns.get("file2"):
+        found.append(further(""))
+    return found
 
 
 def _parquet_rows(place: Place, work: Path, about: Instance) -> Iterator[_Row]:

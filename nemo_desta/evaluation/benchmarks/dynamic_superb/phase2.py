@@ -6,14 +6,14 @@ divided by it. Generation: WER, CER or PER of the raw text. A domain's score: me
 baseline; tasks whose baseline is zero are left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf, isfinite, nan
 
 import numpy as np
 from scipy.stats import kendalltau, pearsonr, rankdata
 
 from nemo_desta.evaluation.benchmarks.dynamic_superb.accuracy import chance_of
-from nemo_desta.evaluation.benchmarks.dynamic_superb.instances import instance
+from nemo_desta.evaluation.benchmarks.dynamic_superb.instances import instance, listed
 from nemo_desta.evaluation.benchmarks.dynamic_superb.marking import Question
 from nemo_desta.evaluation.scores import ItemScore, Metric, Scores, mean_metric, metric
 from nemo_desta.evaluation.word_errors import Unit, error_rate
@@ -107,16 +107,18 @@ def _punished(name: str, said: np.ndarray, gold: np.ndarray) -> float:
 def relative(own: Sequence[Metric], baseline: Scores) -> tuple[list[Metric], list[str]]:
     """Mean relative improvement over a baseline, over all tasks and over those of each dimension, and notes on what is left out.
 
-    Folds of one task are averaged first. The baseline's figures are those of the same name in its scores.json.
+    Folds of one task are averaged first; a task is left out where one of its folds has no figure. The baseline's figures are those of the same name in its scores.json.
 
     Args:
         own: figures of instances.
     """
     gains: dict[str, float] = {}
     zero, lacking = [], []
-    for task, members in _tasks(own).items():
-        pairs = [(m.value, b.value) for m in members if (b := baseline.find(m.name, m.group)) is not None]
-        value, before = (float(np.mean(column)) for column in zip(*pairs, strict=True)) if pairs else (nan, nan)
+    tasks = _tasks(own)
+    for task, members in tasks.items():
+        others = [baseline.find(m.name, m.group) for m in members]
+        value = float(np.mean([m.value for m in members]))
+        before = float(np.mean([nan if b is None else b.value for b in others]))
         if not (isfinite(value) and isfinite(before)):
             lacking.append(task)
         elif before == 0:
@@ -127,10 +129,13 @@ def relative(own: Sequence[Metric], baseline: Scores) -> tuple[list[Metric], lis
     notes = [f"Left out of the relative score, since the baseline has 0: {', '.join(zero)}."] if zero else []
     if lacking:
         notes.append(f"Left out of the relative score, since one of the two has no figure: {', '.join(lacking)}.")
+    absent = [t for t in _tasks(m for m in baseline.metrics if m.group.startswith("instance=")) if t not in tasks]
+    if absent:
+        notes.append(f"The baseline has {len(absent)} tasks more than these answers: {listed(absent)}.")
     return [_mean_gain("all", gains), *_by_dimension(gains)], notes
 
 
-def _tasks(own: Sequence[Metric]) -> dict[str, list[Metric]]:
+def _tasks(own: Iterable[Metric]) -> dict[str, list[Metric]]:
     found: dict[str, list[Metric]] = {}
     for each in own:
         found.setdefault(instance(each.group.removeprefix("instance=")).whole, []).append(each)

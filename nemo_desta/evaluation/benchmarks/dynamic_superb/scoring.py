@@ -118,11 +118,25 @@ def _phase2(
     figures = [figure([q for q, _ in pairs], [i for _, i in pairs]) for pairs in members.values()]
     gains, notes = [], []
     if "baseline" in context.options:
-        gains, notes = relative(figures, read_scores(Path(context.options["baseline"])))
+        baseline = _baseline(Path(context.options["baseline"]))
+        gains, notes = relative(figures, baseline)
+        version = context.data.version if context.data else None
+        if version and baseline.data.get("version") not in (None, version):
+            notes.append("ANOTHER VERSION: the baseline's answers were scored beside other questions than these.")
     lacking = [m.group.removeprefix("instance=") for m in figures if m.value != m.value]
     if lacking:
         notes.append(f"NOT SCORED: {', '.join(lacking)}; the reasons stand beside their figures.")
     return [*gains, *_overall(figures, items), *figures], notes
+
+
+def _baseline(path: Path) -> Scores:
+    baseline = read_scores(path)
+    if (baseline.benchmark, baseline.rule.get("name")) != ("dynamic_superb", "phase2"):
+        raise EvaluationError(
+            f"{path}: holds scores of {baseline.benchmark}, rule {baseline.rule.get('name')}; a baseline is scored by dynamic_superb's "
+            "rule phase2."
+        )
+    return baseline
 
 
 def _overall(figures: Sequence[Metric], items: Sequence[ItemScore]) -> list[Metric]:
