@@ -107,7 +107,8 @@ def _punished(name: str, said: np.ndarray, gold: np.ndarray) -> float:
 def relative(own: Sequence[Metric], baseline: Scores) -> tuple[list[Metric], list[str]]:
     """Mean relative improvement over a baseline, over all tasks and over those of each dimension, and notes on what is left out.
 
-    Folds of one task are averaged first; a task is left out where one of its folds has no figure. The baseline's figures are those of the same name in its scores.json.
+    Folds of one task are averaged first; a task is left out where one of its folds has no figure. The baseline's figures are those of
+    the same name in its scores.json.
 
     Args:
         own: figures of instances.
