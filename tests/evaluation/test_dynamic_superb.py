@@ -807,6 +807,17 @@ def test_phase_2_a_task_of_which_a_fold_has_no_baseline_is_left_out_and_what_onl
     assert scores.headline.value == pytest.approx(100 * (62.5 - 12.5) / 62.5) and scores.headline.n == 1
 
 
+@pytest.mark.parametrize(("version", "told"), [("other", True), ("same", False), (None, False)])
+def test_phase_2_a_baseline_of_other_questions_is_told(tmp_path: Path, version: str | None, told: bool) -> None:
+    found = answers(ASR, [("a", "a b", "T.")])
+    data = BENCHMARK.load(preprocessed(tmp_path, ASR, {"0.wav": row("a b", "0.wav", "T.")}), tmp_path / "w")
+    before = replace(scored(found, "phase2"), rule={"name": "phase2"})
+    known = data.version if version == "same" else version
+    write_scores(tmp_path / "b.json", replace(before, data={"version": known}))
+    scores = scored(found, "phase2", data=data, baseline=str(tmp_path / "b.json"))
+    assert any("the baseline's answers were scored beside other questions" in n for n in scores.notes) is told
+
+
 def test_options_of_another_name_or_rule_are_refused() -> None:
     found = answers(COUNTING, [("one", "one", HOW_MANY)])
     with pytest.raises(EvaluationError, match="no option 'base'"):
