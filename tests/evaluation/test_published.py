@@ -69,7 +69,14 @@ def test_speech_ifeval_deltas_are_against_the_references():
 def test_how_many_there_are():
     assert len(published_rows("sakura")) == 9
     assert sum("33 systems" in row.source for row in published_rows("voicebench")) == 33
-    assert published_rows("dynamic_superb") == []
+    assert [len(row.figures) for row in published_rows("dynamic_superb")] == [55] * 5
+
+
+def test_dynamic_superbs_columns_are_its_instances():
+    from nemo_desta.evaluation.benchmarks import get_benchmark
+
+    instances = {f"accuracy instance={name}" for name in get_benchmark("dynamic_superb").subsets}
+    assert all(set(row.figures) <= instances for row in published_rows("dynamic_superb"))
 
 
 def test_rows_are_chosen_by_figure():
