@@ -598,6 +598,8 @@ def test_chance_is_not_given_where_an_instance_names_no_options() -> None:
     found = answers(COUNTING, [("one", "one", HOW_MANY)]) + answers(MATCHING, [("yes", "yes", "Match?")])
     scores = scored(found, "exact")
     assert scores.headline.chance is None and scores.counts["chance_unknown"] == 1
+    assert scores.find("accuracy_of_items").chance is None
+    assert scores.find("accuracy", f"instance={COUNTING}").chance == pytest.approx(100 / 3)
 
 
 def test_what_is_no_classification_is_told_under_phase_1s_rules() -> None:

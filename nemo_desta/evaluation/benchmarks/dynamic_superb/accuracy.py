@@ -1,6 +1,7 @@
 """From marked items to accuracies: of instances, and means over the instances of a task, of a dimension, of all."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +23,8 @@ def accuracies(items: Sequence[ItemScore]) -> list[Metric]:
         made.append(macro("accuracy_speech", "all", speech, note))
     made += by_groups(items, ["dimension", "task"], lambda group, members: macro("accuracy", group, members))
     made += by_groups(items, ["instance"], _accuracy)
-    made.append(_accuracy("all", items, "accuracy_of_items", "each item counts the same"))
+    of_items = _accuracy("all", items, "accuracy_of_items", "each item counts the same")
+    made.append(of_items if made[0].chance is not None else replace(of_items, chance=None))
     return made
 
 
