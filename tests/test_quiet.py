@@ -13,6 +13,9 @@ def test_only_the_known_message_of_a_logger_is_dropped(caplog, monkeypatch):
     quiet_known_noise()
     quiet_known_noise()
     logger = logging.getLogger("torchao")
+    monkeypatch.setattr(logger, "disabled", False)  # whatever was imported before
+    monkeypatch.setattr(logger, "propagate", True)
+    caplog.set_level(logging.WARNING, logger="torchao")
     logger.warning("Skipping import of cpp extensions due to something")
     logger.warning("Something else is wrong")
     assert [record.getMessage() for record in caplog.records] == ["Something else is wrong"]

@@ -8,6 +8,7 @@ from typing import Any
 from nemo_desta.demo.config import HELD_OUT
 from nemo_desta.demo.listening import write_listening_set
 from nemo_desta.demo.making import manifest_of
+from nemo_desta.evaluation.forgetting import Forgetting
 from nemo_desta.evaluation.scores import Metric, Scores, read_scores
 
 __all__ = ["benchmark", "told"]
@@ -34,8 +35,9 @@ def benchmark(config: Mapping[str, Any], output_dir: Path) -> dict[str, Any]:
     run(load_config("desta_eval", overrides, schema=SCHEMA))
     scores = {p: read_scores(out / "sakura" / p / "scores.json") for p in config["predictors"]}
     kept = json.loads((out / "sakura" / "forgetting" / "forgetting.json").read_text(encoding="utf-8"))
+    sentences = [Forgetting.from_dict(value).told(who) for who, value in kept.items()]
     files = {"questions": f"{_FOLDER}/SAKURA", "evaluation report": f"{_FOLDER}/evaluation/report.html"}
-    return {"clips": counts, **told(scores), "forgetting": kept, "files": files}
+    return {"clips": counts, **told(scores), "forgetting": sentences, "files": files}
 
 
 def told(scores: Mapping[str, Scores]) -> dict[str, Any]:

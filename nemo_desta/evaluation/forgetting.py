@@ -9,9 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nemo_desta.errors import EvaluationError
+from nemo_desta.evaluation.paired import p_text
 from nemo_desta.evaluation.statistics import wilson_interval
 
-__all__ = ["Difference", "Forgetting", "forgetting"]
+__all__ = ["LABELS", "Difference", "Forgetting", "forgetting"]
+
+LABELS = {"without_audio": "The model without audio", "adapter_on": "Its language model with the adapter on"}
+"""Who answered -> how a report calls it."""
 
 _SHOWN = 5
 _AROUND = 60
@@ -44,6 +48,7 @@ class Forgetting:
         share: identical / n, 0 to 1.
         low, high: 95 % interval of the share.
         differences: the first few.
+        scores: paired comparison of the two runs' scores (`Comparison.to_dict`); None where none was made.
     """
 
     frozen: bool
@@ -53,14 +58,33 @@ class Forgetting:
     low: float
     high: float
     differences: tuple[Difference, ...]
+    scores: dict[str, Any] | None = None
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "Forgetting":
+        """What `to_dict` gave.
+
+        Raises:
+            TypeError, KeyError: it is something else.
+        """
+        return cls(**{**value, "differences": tuple(Difference(**d) for d in value["differences"])})
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON."""
         return {**asdict(self), "differences": [asdict(d) for d in self.differences]}
 
-    def __str__(self) -> str:
-        kind = "frozen" if self.frozen else "tuned"
-        return f"{self.identical} of {self.n} answers to text are identical to those of the {kind} backbone"
+    def told(self, name: str) -> str:
+        """A sentence or two for a report.
+
+        Args:
+            name: of what answered: a key of `LABELS`, or any other.
+        """
+        must = ", as they must be" if self.frozen else ""
+        text = f"{LABELS.get(name, name)}: {self.identical} of {self.n} answers to text are identical to those of the untouched backbone{must}."
+        if not self.scores:
+            return text
+        d = self.scores["overall"]
+        return f"{text} Scored, it differs by {d['difference']:+.2f} (95 % {d['low']:+.2f} to {d['high']:+.2f}, p = {p_text(d['p_value'])})."
 
 
 def forgetting(

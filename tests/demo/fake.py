@@ -81,7 +81,7 @@ def _benchmark(text: str) -> dict[str, Any]:
     cells = {p: interval(v) for p, v in (("desta", 0.61), ("cascade", 0.4))}
     rows = [{"name": name, "n": 24, "chance": c, "cells": cells} for name, c in (("mean of all", 37.5), (text, None))]
     counts = {"desta": {"items": 24, "unparsed": 5}, "cascade": {"items": 24}}
-    kept = {"without_audio": {"identical": 12, "n": 12}}
+    kept = ["12 of 12 answers to text are identical to those of the untouched backbone.", text]
     return {
         "clips": {"Animal": 12, "Gender": 12}, "rows": rows, "counts": counts, "rule": text, "helped": text, "forgetting": kept, "files": {},
     }  # fmt: skip

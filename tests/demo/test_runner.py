@@ -143,7 +143,7 @@ def test_changed_training_leaves_corpus_and_targets_alone(tmp_path):
     before = keys(cfg)
     cfg.training.overrides = [*cfg.training.overrides, "seed=7"]
     after = keys(cfg)
-    assert [n for n in before if before[n] != after[n]] == ["training", "evaluation", "answers"]
+    assert [n for n in before if before[n] != after[n]] == ["training", "evaluation", "answers", "benchmark"]
 
 
 def test_a_wrong_key_in_the_demo_configuration_is_named(tmp_path):

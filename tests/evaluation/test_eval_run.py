@@ -73,6 +73,8 @@ def test_with_lora_the_adapter_is_measured_on_text_too(evaluate) -> None:
     assert kept["without_audio"]["identical"] == 4  # without audio the adapter is off
     assert kept["adapter_on"]["identical"] < 4
     assert 0 <= kept["adapter_on"]["scores"]["overall"]["p_value"] <= 1
+    for report in ("report.html", "report.md"):
+        assert "Its language model with the adapter on" in (out / report).read_text()
 
 
 def test_a_second_run_asks_nothing_again(evaluate, monkeypatch) -> None:

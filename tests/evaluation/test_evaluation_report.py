@@ -156,8 +156,8 @@ def test_forgetting_is_read_from_where_the_run_left_it(tmp_path):
     path.parent.mkdir()
     path.write_text(json.dumps(found), encoding="utf-8")
     text = text_of(page_of(files, tmp_path))
-    assert "The model without audio: 1 of 1 answers to text are identical" in text and "which was frozen" in text
-    assert "with its adapter: 0 of 1" in text and "x &lt;b&gt; instead of y" in text
+    assert "The model without audio: 1 of 1 answers to text are identical" in text and "as they must be" in text
+    assert "with the adapter on: 0 of 1" in text and "x &lt;b&gt; instead of y" in text
     path.write_text('{"without_audio": {"n": 1}}', encoding="utf-8")
     with pytest.raises(EvaluationError, match=r"forgetting.json: cannot be read"):
         write_report(files, tmp_path / "r.html")

@@ -79,7 +79,7 @@ def test_a_conversation_remembers_and_forgets(monkeypatch, clip):
 
 
 def test_other_recordings_begin_a_new_conversation_and_bad_ones_do_not(monkeypatch, clip):
-    monkeypatch.setattr("nemo_desta.models.generation._transcriber", lambda _: lambda audio: "heard")
+    monkeypatch.setattr("nemo_desta.models.generation.transcriber_of", lambda _: lambda audio: "heard")
     lines = [
         "One?",
         "/audio gone.wav",

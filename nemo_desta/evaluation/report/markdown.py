@@ -39,6 +39,7 @@ def _section(section: Section) -> Iterator[str]:
     yield from _table(section)
     yield from _paired(section)
     yield from _counts(section)
+    yield from (f"{_safe(f.told(name))}\n" for name, f in section.forgetting.items())
     yield from (f"- {_safe(note)}" for note in (*section.loud, *section.notes))
     yield ""
 

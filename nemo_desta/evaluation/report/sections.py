@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from nemo_desta.errors import EvaluationError
 from nemo_desta.evaluation.baselines import AudioHelped, audio_helped, chance
 from nemo_desta.evaluation.comparing import Comparison, compare
-from nemo_desta.evaluation.forgetting import Difference, Forgetting
+from nemo_desta.evaluation.forgetting import Forgetting
 from nemo_desta.evaluation.published import PublishedRow, figure_name, published_rows
 from nemo_desta.evaluation.report.runs import TITLES, Run, read_runs
 from nemo_desta.evaluation.scores import ALL, COUNTS, Metric
@@ -180,13 +179,9 @@ def _forgetting(runs: Sequence[Run]) -> dict[str, Forgetting]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: _forgotten(value) for name, value in found.items()}
+        return {name: Forgetting.from_dict(value) for name, value in found.items()}
     except (OSError, ValueError, AttributeError, TypeError, KeyError) as err:
         raise EvaluationError(f"{path}: cannot be read ({err}); remove it, or run the evaluation again.") from err
-
-
-def _forgotten(value: Mapping[str, Any]) -> Forgetting:
-    return Forgetting(**{**value, "differences": tuple(Difference(**d) for d in value["differences"])})
 
 
 def _counts(runs: Sequence[Run]) -> tuple[str, ...]:
