@@ -150,6 +150,8 @@ def bootstrap_metric(
 ) -> Metric:
     """The mean of the means of strata (tracks, sets), each resampled within itself; NaN where one is empty.
 
+    Where all values are 0, or all 1, no resample differs: the interval is Wilson's then.
+
     Args:
         strata: the values of each stratum's items.
     """
@@ -157,6 +159,9 @@ def bootstrap_metric(
     if not strata or not all(map(len, strata)):
         return metric(name, Interval(np.nan, np.nan, np.nan), n, group, scale, **rest)
     means = [np.asarray(values, dtype=float) for values in strata]
+    pooled = np.concatenate(means)
+    if (pooled == pooled[0]).all() and pooled[0] in (0.0, 1.0):
+        return metric(name, wilson_interval(int(pooled.sum()), n), n, group, scale, **rest)
     rng = np.random.default_rng(seed)
     drawn = np.mean([rng.choice(v, (NUM_RESAMPLES, len(v))).mean(axis=1) for v in means], axis=0)
     low, high = np.quantile(drawn, [0.025, 0.975])
