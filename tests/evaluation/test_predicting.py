@@ -67,7 +67,7 @@ def test_every_question_has_a_line_with_what_was_sent_and_what_the_scorer_needs(
     assert row["messages"] == [
         {
             "role": "user",
-            "content": "<|AUDIO|>\n\nWhich animal? (a) cat (b) dog",
+            "content": "<start_audio><|AUDIO|><end_audio>\n\nWhich animal? (a) cat (b) dog",
             "audios": [{"audio": "data/Animal/audio/dog.wav", "text": "hello"}],
         }
     ]

@@ -17,6 +17,7 @@ from nemo_desta.evaluation.predicting.prompts import Templates
 from nemo_desta.evaluation.predicting.store import PredictionStore
 from nemo_desta.evaluation.predictions import prediction
 from nemo_desta.files import check_manifest, lock_directory
+from nemo_desta.models.generation import wrap_audio
 from nemo_desta.modules.transcriber import NO_SPEECH
 from nemo_desta.record import AudioRef, Message
 
@@ -177,8 +178,8 @@ def _asked(questions: Questions, predictor: str, item: Item) -> Asked:
 
 def _heard(templates: Templates, item: Item, refs: Sequence[AudioRef], predictor: str) -> tuple[Message, ...]:
     if predictor == "endpoint":  # it hears only; transcripts are not sent
-        refs = [AudioRef(r.audio, NO_SPEECH) for r in refs]
-    return templates.heard(item, refs)
+        return templates.heard(item, [AudioRef(r.audio, NO_SPEECH) for r in refs])
+    return tuple(map(wrap_audio, templates.heard(item, refs)))
 
 
 def _shown(audio: str, piece: str, clips: ClipStore) -> str:
