@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from nemo_desta.evaluation.predicting.prompts import Templates
 from nemo_desta.evaluation.predicting.run import Questions, chosen_items, predict, transcribe_all, why_not
 from nemo_desta.evaluation.predictions import read_predictions
 from nemo_desta.evaluation.prepared import check_version, load_data, summary
-from nemo_desta.evaluation.scores import Scores, write_scores
+from nemo_desta.evaluation.scores import Scores, read_scores, write_scores
 from nemo_desta.evaluation.scoring import score_file, table
 from nemo_desta.files import lock_directory, write_json
 from nemo_desta.schema import from_dict
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Evaluation", "predict_only", "run"]
 
 SCHEMA = EvalConfig
+_REFERENCES = {"speech_ifeval": "oracle"}
+"""Benchmark -> the predictor whose scores become the scorer's option `reference` for the others."""
 _log = logging.getLogger(__name__)
 
 
@@ -101,8 +104,7 @@ class Evaluation:
         self._check_judges()
         scored: list[Path] = []
         for name in self.names:
-            predictions = self.predict(name)
-            scored += [self.score(name, path) for path in predictions.values()]
+            scored += self._score_all(name, self.predict(name))
             if self.config.forgetting and self.config.model is not None:
                 self._forgetting(name)
         data = {name: q.data for name, q in self.questions.items()}
@@ -110,6 +112,17 @@ class Evaluation:
         report = write_report(scored, self.folder / "report.html", data=data)
         click.echo(f"\nreport: {report}")
         return report
+
+    def _score_all(self, name: str, predictions: Mapping[str, Path]) -> list[Path]:
+        """scores.json of each predictor, in their order; the one that others are held against is scored first."""
+        reference = _REFERENCES.get(name)
+        done: dict[str, Path] = {}
+        for predictor in sorted(predictions, key=lambda p: p != reference):
+            options = {}
+            if predictor != reference and reference in done and not isnan(read_scores(done[reference]).headline.value):
+                options = {"reference": str(done[reference])}
+            done[predictor] = self.score(name, predictions[predictor], options)
+        return [done[predictor] for predictor in predictions]
 
     def _check_judges(self) -> None:
         _ = self.judge  # its options are checked before hours are spent
@@ -153,21 +166,29 @@ class Evaluation:
             self.questions[name] = Questions(benchmark, section, data, items, templates, clips)
         return self.questions[name]
 
-    def score(self, name: str, predictions: Path) -> Path:
-        """scores.json beside the predictions."""
+    def score(self, name: str, predictions: Path, options: Mapping[str, str] | None = None) -> Path:
+        """scores.json beside the predictions.
+
+        Args:
+            options: of the benchmark's scorer; those of the configuration go before.
+        """
         questions = self.load(name)
-        scores = self._scored(name, predictions, questions)
+        scores = self._scored(name, predictions, questions, options)
         notes = (*scores.notes, *self._own_notes(questions))
         path = predictions.parent / "scores.json"
         write_scores(path, replace(scores, notes=notes))
         click.echo(f"\n{predictions.parent.name}: {table(scores)}")
         return path
 
-    def _scored(self, name: str, predictions: Path, questions: Questions) -> Scores:
+    def _scored(
+        self, name: str, predictions: Path, questions: Questions, more: Mapping[str, str] | None = None
+    ) -> Scores:
         section = questions.section
         data = replace(questions.data, items=questions.items)
         protocol = Path(section.protocol) if section.protocol else None
-        return score_file(name, predictions, section.rule, self.judge, data, protocol, _texts(section.options))
+        return score_file(
+            name, predictions, section.rule, self.judge, data, protocol, {**(more or {}), **_texts(section.options)}
+        )
 
     def _own_notes(self, questions: Questions) -> Iterator[str]:
         section = questions.section

@@ -10,10 +10,12 @@ from nemo_desta.errors import ConfigError, EvaluationError
 from nemo_desta.evaluation.predicting import model as model_module
 from nemo_desta.evaluation.predicting import untouched as untouched_module
 from nemo_desta.evaluation.predicting.answering import Said
-from nemo_desta.evaluation.run import SCHEMA, run
+from nemo_desta.evaluation.run import SCHEMA, Evaluation, run
 from nemo_desta.evaluation.scores import read_scores
 from tests import tiny
 from tests.evaluation.sakura_clone import ROWS, make_clone
+from tests.evaluation.test_speech_ifeval import FakeJudge
+from tests.evaluation.test_speech_ifeval import make_clone as make_speech_clone
 
 PREDICTORS = ("desta", "backbone", "cascade", "oracle")
 
@@ -96,3 +98,25 @@ def test_a_part_of_the_questions_is_told_beside_the_scores(evaluate) -> None:
     assert scores.counts["items"] == 2
     assert any(n.startswith("ONLY A PART") for n in scores.notes)
     assert not (out / "sakura" / "forgetting").exists()
+
+
+def test_speech_ifevals_delta_is_against_the_oracle_of_the_same_run(models: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(model_module.LocalModel, "transcribe", lambda self, samples: "hello")
+    monkeypatch.setattr(Evaluation, "judge", FakeJudge("Result: YES"))
+    clone = make_speech_clone(tmp_path / "Speech-IFEval")
+    for clip in ("ASR/x.flac", "SER/y.wav"):
+        tiny.write_clip(clone / "data" / "audios" / clip, 0.5)
+    values = [
+        f"model={models / 'frozen'}", f"output_dir={tmp_path / 'out'}", f"benchmarks.speech_ifeval.data={clone}", "forgetting=0",
+        "benchmarks.speech_ifeval.max_new_tokens=4", "predictors=[desta,oracle]",
+    ]  # fmt: skip
+    run(load_config("desta_eval", values, schema=SCHEMA))
+    desta, oracle = (read_scores(tmp_path / "out" / "speech_ifeval" / p / "scores.json") for p in ("desta", "oracle"))
+    ours, theirs = desta.headline.value, oracle.headline.value
+    assert desta.find("delta").value == pytest.approx(100 * (ours - theirs) / theirs)
+    assert oracle.find("delta") is None
+    sent = json.loads((tmp_path / "out" / "speech_ifeval" / "oracle" / "predictions.jsonl").read_text().splitlines()[0])
+    assert [m["content"] for m in sent["messages"]] == [
+        "Follow the given instructions.",
+        "Speech Input: hello\n\nWrite it.\nAll caps.",
+    ]
