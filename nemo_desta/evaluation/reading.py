@@ -9,6 +9,8 @@ from nemo_desta.errors import EvaluationError
 
 __all__ = ["files_in", "read_entries", "read_json", "read_jsonl", "text_of"]
 
+_SCORES = b'{\n  "benchmark": "'
+
 
 def read_json(path: Path) -> Any:
     """The value of a JSON file.
@@ -69,7 +71,7 @@ def read_entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def files_in(path: Path, suffixes: tuple[str, ...] = (".json", ".jsonl")) -> list[Path]:
-    """The file itself, or the files under a folder with these suffixes, sorted; hidden ones are left out.
+    """The file itself, or the files under a folder with these suffixes, sorted; hidden ones and our own scores are left out.
 
     Raises:
         EvaluationError: there is none.
@@ -79,12 +81,22 @@ def files_in(path: Path, suffixes: tuple[str, ...] = (".json", ".jsonl")) -> lis
     found = sorted(
         p
         for p in path.rglob("*")
-        if p.suffix in suffixes and p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
+        if p.suffix in suffixes and p.is_file() and not _hidden(p.relative_to(path)) and not _is_scores(p)
     )
     if not found:
         state = "holds no " + " or ".join(suffixes) + " file" if path.is_dir() else "does not exist"
         raise EvaluationError(f"{path}: {state}; give a file of answers, or a folder of them.")
     return found
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_scores(path: Path) -> bool:
+    """Whether `eval score --json` wrote it, into the folder that it scored."""
+    with path.open("rb") as file:
+        return file.read(len(_SCORES)) == _SCORES
 
 
 def text_of(entry: dict[str, Any], key: str, where: str) -> str:

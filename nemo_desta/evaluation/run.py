@@ -58,7 +58,10 @@ def predict_only(cfg: "DictConfig | Mapping[str, Any]") -> list[Path]:
     """The first stage of `run` alone: the predictions of every benchmark and predictor."""
     evaluation = Evaluation(_config(cfg))
     with lock_directory(evaluation.folder):
-        return [path for name in evaluation.names for path in evaluation.predict(name).values()]
+        paths = [path for name in evaluation.names for path in evaluation.predict(name).values()]
+    for path in paths:
+        click.echo(str(path))
+    return paths
 
 
 def _config(cfg: "DictConfig | Mapping[str, Any]") -> EvalConfig:

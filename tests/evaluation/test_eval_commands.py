@@ -92,6 +92,11 @@ def test_score_prints_a_table_and_writes_scores_that_can_be_read_back(results: P
     assert scores.data["version"] is None and len(scores.data["answers"]) == 64
 
 
+def test_scores_that_lie_among_the_answers_are_no_answers(results: Path) -> None:
+    arguments = ("score", "sakura", results.parent, "--rule", "choice-match", "--json", results.parent / "mine.json")
+    assert told(*arguments) == told(*arguments)
+
+
 def test_with_the_questions_what_is_missing_counts_as_wrong(results: Path, tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "SAKURA", {"Animal": ROWS["Animal"]})
     told("score", "sakura", results, "--rule", "choice-match", "--data", clone, "--json", tmp_path / "s.json")
