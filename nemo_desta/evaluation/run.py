@@ -223,7 +223,7 @@ class Evaluation:
         model, folder = self.local.model, self.folder / name / "forgetting"
         who: dict[str, Answerer] = {"without_audio": self.local, "untouched": untouched(model)}
         if not self.local.frozen:
-            who["adapter_on"] = adapted(model, self.local.describe()["weights"])
+            who["adapter_on"] = adapted(model, self.local.weights)
         paths = {k: predict(limited, form, a, folder / k, self.config) for k, a in who.items()}
         found = {
             k: _compared(paths[k], paths["untouched"], name, frozen=k == "without_audio").to_dict()

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,12 @@ class LocalModel:
     def describe(self) -> dict[str, Any]:
         """What the answers depend on, for manifests."""
         c, m = self.config, self.model.config
-        return {"model": c.model, "weights": fingerprint(c.model), "llm": m.llm, "encoder": m.encoder, "dtype": c.dtype}
+        return {"model": c.model, "weights": self.weights, "llm": m.llm, "encoder": m.encoder, "dtype": c.dtype}
+
+    @cached_property
+    def weights(self) -> str | None:
+        """See `fingerprint`."""
+        return fingerprint(self.config.model)
 
     def transcribe(self, samples: np.ndarray) -> str:
         """What is said in 16 kHz mono float32 (num_samples,); " " when nobody speaks."""
